@@ -81,13 +81,13 @@ func (s *session) hand(ctx context.Context, result batch.Result, err error) {
 	case err == nil:
 		s.commits.add(s, result)
 	case errors.Is(err, statestore.ErrFenced):
-		s.log.Warn("lease was lost; another worker runs the job")
+		s.floods.lost.warn(s.log, "lease was lost; another worker runs the job")
 		s.metrics.fenced()
 		s.live.remove(s)
 	case errors.Is(err, errCancelled):
 		s.commits.add(s, s.cancelledResult())
 	case errors.Is(err, statestore.ErrConflict):
-		s.log.Warn("Redis forgot turns of this job that it had acknowledged: it was restarted, or replaced by its replica; the job resumes from the remaining turns")
+		s.floods.forgotten.warn(s.log, "Redis forgot turns of this job that it had acknowledged: it was restarted, or replaced by its replica; the job resumes from the remaining turns")
 		s.release(ctx)
 	case errors.Is(err, agent.ErrStopped), errors.Is(err, errDrained), errors.Is(err, errBackendAway), errors.Is(err, errOtherModel),
 		errors.Is(err, errUsedUp), errors.Is(err, errNoRoom):
@@ -108,7 +108,7 @@ func (s *session) release(ctx context.Context) {
 	defer cancel()
 	s.live.remove(s)
 	if err := s.patient.Release(ctx, s.lease.Job.Batch, []batch.Lease{s.lease}); err != nil {
-		s.log.Warn("could not release a job; its lease will expire", "error", err)
+		s.floods.held.warn(s.log, "could not release a job; its lease will expire", "error", err)
 	}
 }
 

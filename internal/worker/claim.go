@@ -249,7 +249,7 @@ func (c *claimer) admit(life context.Context, b *openBatch, phase batch.Phase, j
 	switch {
 	case earlier != nil && earlier.lease == j.Lease:
 		// Redis would count the older agent's requests under the same token as those of a new agent.
-		c.log.Warn("Redis forgot that it had leased this job to this worker: it was restarted, or replaced by its replica; the job is released",
+		c.floods.twice.warn(c.log, "Redis forgot that it had leased this job to this worker: it was restarted, or replaced by its replica; the job is released",
 			"job", j.Lease.Job, "token", j.Lease.Token)
 		c.live.agents.Go(func() { s.release(context.WithoutCancel(ctx)) })
 	case phase == batch.Cancelling:

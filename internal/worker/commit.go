@@ -103,7 +103,7 @@ func (c *committer) commit(ctx context.Context, id batch.ID, part []completion) 
 			outcome = outcomes[i]
 		}
 		if err == nil && outcome == statestore.Fenced {
-			c.log.Warn("result was not committed: the lease was lost to another worker", "job", p.session.lease.Job, "token", p.session.lease.Token)
+			p.session.floods.late.warn(c.log, "result was not committed: the lease was lost to another worker", "job", p.session.lease.Job, "token", p.session.lease.Token)
 		}
 		if outcome == statestore.Committed && p.session.batch.plans != "" {
 			// A ring is a hint; workers also poll.

@@ -77,9 +77,9 @@ func (l *liveJobs) count() int {
 	return len(l.jobs)
 }
 
-// ages returns the mean age of the live agents, and how old an agent becomes; 0 before the first one ended. The first ones to end are those
-// with the shortest lives, so the time that the live ones have lived already is shared among the ended ones, as in the estimate of the mean
-// of exponential lives of which some have not ended.
+// ages returns the mean age of the live agents, and the expected life of an agent; 0 before the first one ended. The first agents to end have
+// the shortest lives. So the time that the live ones have lived already is added and shared among the ended ones, as in the estimate
+// of the mean of exponential lives while some still last.
 func (l *liveJobs) ages() (mean, life time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -70,6 +70,7 @@ type shared struct {
 	metrics  *metrics
 	spans    *spans // nil unless jobs are traced
 	totals   totals
+	floods   struct{ lost, forgotten, held, twice, late flood }
 }
 
 // newSession returns the session of a claimed job. cancel ends its context.

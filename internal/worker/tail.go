@@ -25,7 +25,7 @@ const (
 	misled = 8
 )
 
-// tails holds what the claimer knows about the ends of batches. It belongs to the claimer.
+// tails holds the claimer's data about the ends of batches. It belongs to the claimer.
 type tails struct {
 	peers     []batch.WorkerRecord // other workers that take jobs of the same models
 	peersRead time.Time
@@ -35,7 +35,7 @@ type tails struct {
 
 // ending is the end of one batch.
 type ending struct {
-	waiting int // jobs that nobody has claimed
+	waiting int // unclaimed jobs
 	read    time.Time
 	leaving time.Time // since when this worker leaves jobs to others; zero if it does not
 }
@@ -136,8 +136,8 @@ func (c *claimer) takesTheSame(r batch.WorkerRecord) bool {
 	return slices.ContainsFunc(c.server.served(), func(m backend.Model) bool { return slices.Contains(r.Models, m.ID) })
 }
 
-// postOf returns the load of a worker whose agents become so old, in seconds; 0 is unknown, and then each of them counts in full. Agents that
-// wait for a tool need their slot again, and agents that just started are about to take one.
+// postOf returns the load of a worker. life is the expected life of its agents in seconds; with 0, which is unknown, each agent counts in full.
+// Agents that wait for a tool count, because they need their slot again; so do agents that just started.
 func postOf(r batch.WorkerRecord, life float64) scheduler.Post {
 	p := scheduler.Post{Slots: min(r.MaxAgents, r.Slots), Live: r.LiveAgents, Left: float64(r.LiveAgents)}
 	if life > 0 {

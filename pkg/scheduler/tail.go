@@ -15,9 +15,9 @@ type Tail struct {
 
 // Post is the state of one worker.
 type Post struct {
-	Slots int     // model calls at a time, which stands for the speed of its server
+	Slots int     // model calls at a time; a measure of its server's speed
 	Live  int     // agents alive
-	Left  float64 // what is left of their work, in agents: two agents that are half done count as one
+	Left  float64 // their remaining work, in agents: two agents that are half done count as one
 }
 
 // free returns how many more slots than live agents a worker has.
@@ -29,11 +29,11 @@ func (p Post) level() float64 { return p.Left / float64(max(p.Slots, 1)) }
 // Share returns how many of limit jobs this worker may claim. Two rules keep the end of a batch short:
 //
 //   - No job queues here while it could start elsewhere at once.
-//   - The waiting jobs belong to those workers that will be out of work first: all of them end at the same time if each gets what is
-//     missing to a common level of work. Without this rule, the first worker whose agents end together takes what its server
-//     holds but cannot compute sooner, and the others are idle at the end.
+//   - The waiting jobs belong to the workers with the least remaining work: all workers end at the same time if the jobs raise them to a
+//     common level. Without this rule, the first worker with room in its KV cache takes more jobs than its server computes in the
+//     remaining time, and the other workers are idle at the end.
 //
-// What the other workers leave is shared again at the next claim.
+// The next claim shares the remaining jobs again.
 func (t Tail) Share(limit int) int {
 	if t.Waiting <= 0 { // expired leases may still be claimed
 		return limit
