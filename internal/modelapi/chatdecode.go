@@ -112,6 +112,7 @@ func decodeChat(body value) (*request, *failure) {
 	f.object("", body, func(name string, v value) {
 		switch name {
 		case "messages":
+			c.Messages = make([]backend.Message, 0, min(strings.Count(v.raw, `"role"`), maxMessages))
 			f.list(name, v, maxMessages, func(at string, v value) { c.Messages = append(c.Messages, f.chatMessage(at, v)) })
 		case "tools":
 			f.list(name, v, maxTools, func(at string, v value) { c.Tools = append(c.Tools, f.chatTool(at, v)) })
