@@ -81,10 +81,11 @@ race: ## all tests with the race detector
 
 .PHONY: fuzz
 fuzz: ## fuzz every parser of untrusted input, one after the other: FUZZTIME=10m each, FUZZ=regexp for some
-	@failed=; while read -r dir name; do echo "=== $$dir $$name"; \
-	  $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(or $(FUZZTIME),10m) -fuzzminimizetime 10x "./$$dir" || failed="$$failed $$dir:$$name"; \
-	done < <(git grep -oE '^func Fuzz[A-Za-z0-9]+' -- '*_test.go' | sed -E 's|/[^/]+:func | |' | grep -E '$(or $(FUZZ),.)'); \
-	test -z "$$failed" || { echo "found something:$$failed"; exit 1; }
+	@failed=; log=$$(mktemp); while read -r dir name; do echo "=== $$dir $$name"; \
+	  $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(or $(FUZZTIME),10m) -fuzzminimizetime 10x "./$$dir" 2>&1 | tee $$log; \
+	  test "$${PIPESTATUS[0]}" = 0 || tail -5 $$log | grep -A1 -e '--- FAIL' | grep -qx ' *context deadline exceeded' || failed="$$failed $$dir:$$name"; \
+	done < <(git grep -oE '^func Fuzz[A-Za-z0-9]+' -- '*_test.go' | sed -E 's|/[^/]+:func | |' | grep -E '$(or $(FUZZ),.)'); rm -f $$log; \
+	test -z "$$failed" || { echo "found something:$$failed"; exit 1; } # go.dev/issue/75804: Go 1.26 may fail like that when the time is over
 
 .PHONY: sim
 sim: ## simulate: SEED=n for one seed, COUNT=n for how many
