@@ -21,6 +21,7 @@ import (
 // TestPoison runs 1,000 jobs. Five of them kill their worker with -9 at their second tool call; the test restarts it. Only those
 // five fail, as WorkerLost after three attempts, and their journals can be read. After the cause is gone, retry continues them
 // from there.
+// The lease is long enough for a worker that waits for a processor: otherwise jobs that kill no worker lose attempts, too.
 func TestPoison(t *testing.T) {
 	t.Parallel()
 	redis := testredis.Server(t)
@@ -50,7 +51,7 @@ func TestPoison(t *testing.T) {
 	start := func(i int) {
 		name := fmt.Sprintf("node-%d", i+1)
 		nodes[i] = bin.start(t, "worker", "--redis", redis.URL(), "--backend", recorded(t, sim, name, rec), "--id", name,
-			"--tools-root", dir, "--tools", tools, "--lease", "1s", "--max-inflight", "8", "--max-agents", "16")
+			"--tools-root", dir, "--tools", tools, "--lease", "2s", "--max-inflight", "8", "--max-agents", "16")
 	}
 	for i := range nodes {
 		start(i)
@@ -70,7 +71,7 @@ func TestPoison(t *testing.T) {
 		}
 		return info(t, bin, redis.URL(), id).Phase == batch.Done
 	}
-	require.Eventually(t, ended, 2*time.Minute, 100*time.Millisecond)
+	require.Eventually(t, ended, 3*time.Minute, 100*time.Millisecond)
 
 	out := filepath.Join(dir, "results.jsonl")
 	_, errs, code := bin.run(t, "coordinator", "results", id, "--follow", "--out", out, "--redis", redis.URL())
