@@ -12,6 +12,7 @@ import (
 
 	"github.com/batchagent/batchagent/internal/fault"
 	"github.com/batchagent/batchagent/internal/notice"
+	"github.com/batchagent/batchagent/internal/serving"
 	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
@@ -104,9 +105,9 @@ func TestIdenticalJobsNeedRepeatableTools(t *testing.T) {
 func TestStatusAcceptsEitherToolName(t *testing.T) {
 	t.Parallel()
 	w := batch.WorkerRecord{ID: "a", Ready: true, Tools: []string{"files__read"}}
-	assert.Empty(t, servable(batch.Header{Tools: []string{"files.read"}}, w))
-	assert.Empty(t, servable(batch.Header{Tools: []string{"files__read"}}, w))
-	assert.Equal(t, "has no tool files.write", servable(batch.Header{Tools: []string{"files.write"}}, w))
+	assert.Empty(t, serving.Obstacle(batch.Header{Tools: []string{"files.read"}}, w))
+	assert.Empty(t, serving.Obstacle(batch.Header{Tools: []string{"files__read"}}, w))
+	assert.Equal(t, "has no tool files.write", serving.Obstacle(batch.Header{Tools: []string{"files.write"}}, w))
 }
 
 type brokenLister struct{ err error }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/batchagent/batchagent/internal/human"
+	"github.com/batchagent/batchagent/internal/serving"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
@@ -65,8 +66,8 @@ func endOf(info batch.Info, stages []StageUse) batch.Condition {
 
 // servedBy reports whether a live worker can serve a batch. If none can, it returns the reason, and the pause if all are paused.
 func servedBy(info batch.Info, workers []batch.WorkerRecord) (ok bool, why string, pause *batch.Pause) {
-	needs := needsOf(info)
-	if slices.ContainsFunc(workers, func(w batch.WorkerRecord) bool { return servable(needs, w) == "" }) {
+	needs := serving.Needs(info)
+	if slices.ContainsFunc(workers, func(w batch.WorkerRecord) bool { return serving.Obstacle(needs, w) == "" }) {
 		return true, "", nil
 	}
 	why, pause = trouble(needs, workers)

@@ -1,11 +1,11 @@
 package operation
 
 import (
-	"cmp"
 	"context"
 	"time"
 
 	"github.com/batchagent/batchagent/internal/notice"
+	"github.com/batchagent/batchagent/internal/serving"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
@@ -43,7 +43,7 @@ func (s *WorkerCheck) Look(ctx context.Context, now time.Time, info batch.Info) 
 	s.looked, s.pause = now, nil
 	reason := ""
 	if info.Phase != batch.Done && info.Counts.Waiting+info.Counts.Running > 0 && len(serversOf(info, all)) == 0 {
-		reason, s.pause = trouble(needsOf(info), all)
+		reason, s.pause = trouble(serving.Needs(info), all)
 	}
 	switch {
 	case reason == "" || s.pause != nil:
@@ -57,18 +57,11 @@ func (s *WorkerCheck) Look(ctx context.Context, now time.Time, info batch.Info) 
 	return s.pause
 }
 
-// needsOf returns the requirements of a batch for its workers.
-func needsOf(info batch.Info) batch.Header {
-	h := info.Header
-	h.Model = cmp.Or(h.Model, info.Bound)
-	return h
-}
-
 // serversOf returns the IDs of the workers that can serve a batch. It is empty once the batch is done.
 func serversOf(info batch.Info, workers []batch.WorkerRecord) []string {
 	ids := []string{}
 	for _, w := range workers {
-		if !info.Phase.Terminal() && servable(needsOf(info), w) == "" {
+		if !info.Phase.Terminal() && serving.Obstacle(serving.Needs(info), w) == "" {
 			ids = append(ids, w.ID)
 		}
 	}

@@ -3,12 +3,10 @@ package operation
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
-	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/internal/serving"
 	"github.com/batchagent/batchagent/pkg/batch"
-	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
 // StatusReport describes a batch and the workers that can serve it. `status --json` prints its JSON form.
@@ -51,59 +49,19 @@ func (c *Cluster) Status(ctx context.Context, id batch.ID) (StatusReport, error)
 	switch {
 	case info.Phase.Terminal():
 	case len(r.Workers) == 0:
-		r.Trouble, r.Pause = trouble(needsOf(info), workers)
+		r.Trouble, r.Pause = trouble(serving.Needs(info), workers)
 	default:
-		r.Away = pausedFor(needsOf(info), workers)
+		r.Away = pausedFor(serving.Needs(info), workers)
 	}
 	return r, nil
-}
-
-// servable returns the reason why a worker cannot serve a batch; "" if it can.
-func servable(h batch.Header, w batch.WorkerRecord) string {
-	if h.Model != "" && len(w.Models) > 0 && !slices.ContainsFunc(w.Models, func(id string) bool { return backend.Model{ID: id}.Is(h.Model) }) {
-		return "serves " + strings.Join(w.Models, ", ") + " and not " + h.Model
-	}
-	for _, t := range h.Tools {
-		if !slices.Contains(w.Tools, toolpool.WireName(t)) {
-			return "has no tool " + t
-		}
-	}
-	p := pauseFor(h, w)
-	switch {
-	case w.Lost:
-		return "is lost"
-	case w.Draining:
-		return "is shutting down"
-	case p != nil:
-		return "is " + p.String()
-	case !w.Ready:
-		return "waits for its model server " + w.Endpoint
-	}
-	return ""
-}
-
-// pauseFor returns why a worker makes no model calls for a batch; nil if it makes calls.
-func pauseFor(h batch.Header, w batch.WorkerRecord) *batch.Pause {
-	model := h.Model
-	if model == "" && len(w.Models) > 0 {
-		model = w.Models[0]
-	}
-	if w.Lost {
-		return nil
-	}
-	i := slices.IndexFunc(w.Pauses, func(p batch.Pause) bool { return p.Model == "" || p.Model == model })
-	if i < 0 {
-		return nil
-	}
-	return &w.Pauses[i]
 }
 
 // pausedFor lists the workers that would serve a batch if they were not paused, with their reasons.
 func pausedFor(h batch.Header, workers []batch.WorkerRecord) []string {
 	var out []string
 	for _, w := range workers {
-		if p := pauseFor(h, w); p != nil && servable(h, w) == "is "+p.String() {
-			out = append(out, w.ID+" "+servable(h, w))
+		if p := serving.PauseFor(h, w); p != nil && serving.Obstacle(h, w) == "is "+p.String() {
+			out = append(out, w.ID+" "+serving.Obstacle(h, w))
 		}
 	}
 	return out
@@ -118,8 +76,8 @@ func trouble(h batch.Header, workers []batch.WorkerRecord) (string, *batch.Pause
 	var longest *batch.Pause
 	reasons := make([]string, 0, 3)
 	for _, w := range workers {
-		why := servable(h, w)
-		if p := pauseFor(h, w); p != nil && why == "is "+p.String() && (longest == nil || p.Since.Before(longest.Since)) {
+		why := serving.Obstacle(h, w)
+		if p := serving.PauseFor(h, w); p != nil && why == "is "+p.String() && (longest == nil || p.Since.Before(longest.Since)) {
 			longest = p
 		}
 		if len(reasons) < cap(reasons) {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/internal/serving"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/scheduler"
 )
@@ -27,7 +27,7 @@ const (
 
 // tails holds the claimer's data about the ends of batches. It belongs to the claimer.
 type tails struct {
-	peers     []batch.WorkerRecord // other workers that take jobs of the same models
+	peers     []batch.WorkerRecord // other workers
 	peersRead time.Time
 	ends      map[batch.ID]*ending
 	unknown   int // jobs that this worker claimed near an end, and that its record may not count
@@ -35,7 +35,8 @@ type tails struct {
 
 // ending is the end of one batch.
 type ending struct {
-	waiting int // unclaimed jobs
+	waiting int          // unclaimed jobs
+	needs   batch.Header // requirements for its workers
 	read    time.Time
 	leaving time.Time // since when this worker leaves jobs to others; zero if it does not
 }
@@ -54,7 +55,7 @@ func (c *claimer) limitAtEnd(ctx context.Context, id batch.ID, n int) int {
 			end = &ending{}
 			c.tails.ends[id] = end
 		}
-		end.waiting, end.read = int(info.Counts.Waiting), time.Now()
+		end.waiting, end.needs, end.read = int(info.Counts.Waiting), serving.Needs(info), time.Now()
 	}
 	if end.waiting > tailJobs {
 		return n
@@ -65,11 +66,14 @@ func (c *claimer) limitAtEnd(ctx context.Context, id batch.ID, n int) int {
 			return n
 		}
 		c.tails.peersRead = time.Now()
-		c.tails.peers = slices.DeleteFunc(all, func(r batch.WorkerRecord) bool { return !c.takesTheSame(r) })
+		c.tails.peers = slices.DeleteFunc(all, func(r batch.WorkerRecord) bool { return r.Consumer == c.consumer })
 	}
 	here := c.status()
 	t := scheduler.Tail{Waiting: end.waiting, Here: postOf(here, here.AgentLife)}
 	for _, r := range c.tails.peers {
+		if serving.Obstacle(end.needs, r) != "" {
+			continue
+		}
 		r.AgentAge += time.Since(c.tails.peersRead).Seconds()
 		t.Others = append(t.Others, postOf(r, cmp.Or(r.AgentLife, here.AgentLife)))
 	}
@@ -126,14 +130,6 @@ func (t *tails) keep(open []*openBatch) {
 			delete(t.ends, id)
 		}
 	}
-}
-
-// takesTheSame reports whether another worker takes jobs that this one could take: they serve a common model.
-func (c *claimer) takesTheSame(r batch.WorkerRecord) bool {
-	if r.Consumer == c.consumer || !r.Ready || r.Draining || r.Lost {
-		return false
-	}
-	return slices.ContainsFunc(c.server.served(), func(m backend.Model) bool { return slices.Contains(r.Models, m.ID) })
 }
 
 // postOf returns the load of a worker. life is the expected life of its agents in seconds; with 0, which is unknown, each agent counts in full.

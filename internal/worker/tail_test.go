@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
 )
 
 // Two workers with eight slots each are idle when a small batch comes. The first one to see it could claim all jobs and
@@ -66,6 +69,35 @@ func TestWorkerLeavesShareToOthers(t *testing.T) {
 		info, err := w.store.Info(t.Context(), id)
 		assert.NoError(t, err)
 		assert.EqualValues(t, 20, info.Counts.Running)
+		w.await(id, time.Minute)
+		first.end()
+	})
+}
+
+// A worker that lacks a tool of the batch, or pauses its model, takes none of its jobs. So no job is left to it.
+func TestWorkerLeavesNothingToOthersThatCannotServe(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 10*time.Second)
+		first := w.start("node-1", func(c *Config) { c.Slots, c.MaxAgents = 64, 64 })
+		time.Sleep(5 * time.Second)
+		for id, change := range map[string]func(*batch.WorkerRecord){
+			"other-tools": func(r *batch.WorkerRecord) { r.Tools = []string{"hear"} },
+			"other-model": func(r *batch.WorkerRecord) { r.Models = []string{"other"} },
+			"paused":      func(r *batch.WorkerRecord) { r.Pauses = []batch.Pause{{Kind: "down"}} },
+			"draining":    func(r *batch.WorkerRecord) { r.Draining = true },
+			"not-ready":   func(r *batch.WorkerRecord) { r.Ready = false },
+		} {
+			other := first.Status()
+			other.Consumer, other.ID = id, id
+			change(&other)
+			assert.NoError(t, w.store.Register(t.Context(), other, time.Hour))
+		}
+		id := w.submit(40, func(c *spec.Compiled) { c.Model = "m" })
+		time.Sleep(400 * time.Millisecond)
+		info, err := w.store.Info(t.Context(), id)
+		assert.NoError(t, err)
+		assert.EqualValues(t, 40, info.Counts.Running)
 		w.await(id, time.Minute)
 		first.end()
 	})

@@ -154,7 +154,7 @@ func (w *world) submit(n int, change func(*spec.Compiled)) batch.ID {
 	require.NoError(w.t, err)
 	id := statestore.NewID(time.Now())
 	ctx := w.t.Context()
-	require.NoError(w.t, w.store.Create(ctx, batch.Header{ID: id, Name: "t", MaxAttempts: compiled.MaxAttempts, TTL: compiled.TTL, Budget: compiled.BatchBudget}, text))
+	require.NoError(w.t, w.store.Create(ctx, batch.Header{ID: id, Name: "t", Model: compiled.Model, Tools: compiled.Tools, MaxAttempts: compiled.MaxAttempts, TTL: compiled.TTL, Budget: compiled.BatchBudget}, text))
 	var payloads [][]byte
 	for i := range n {
 		payloads = append(payloads, fmt.Appendf(nil, `{"in":{"x":"p%d"}}`, i))
