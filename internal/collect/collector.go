@@ -1,11 +1,14 @@
 package collect
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
+	"runtime"
+	"sync"
 	"time"
 
 	"github.com/batchagent/batchagent/internal/fault"
@@ -16,6 +19,7 @@ import (
 
 const (
 	collectAtOnce = 500         // results per read
+	decodeAtOnce  = 64          // results for which a further goroutine is worth its start
 	collectWait   = time.Second // per wait for the next result; limits the delay of an interrupt
 )
 
@@ -204,13 +208,14 @@ func (c *Collector) otherTimeline(ctx context.Context) (bool, error) {
 
 // take decodes entries and writes the ones that the sink does not have, in index order if c.order is set.
 func (c *Collector) take(ctx context.Context, entries []statestore.Entry) error {
+	decoded, err := decodeAll(c.ID, entries)
+	if err != nil {
+		return err
+	}
 	var results []batch.Result
 	var lines [][]byte
-	for _, e := range entries {
-		r, err := Decode(c.ID, e)
-		if err != nil {
-			return err
-		}
+	for i, e := range entries {
+		r := decoded[i]
 		if c.Arrived != nil {
 			c.Arrived(r)
 		}
@@ -280,6 +285,23 @@ func (c *Collector) release(ctx context.Context, held iter.Seq2[int64, int64]) e
 	return write()
 }
 
+// decodeAll decodes entries on all processors, because decoding takes most of the time in which a finished batch is read.
+func decodeAll(id batch.ID, entries []statestore.Entry) ([]batch.Result, error) {
+	out, errs := make([]batch.Result, len(entries)), make([]error, len(entries))
+	size := max(len(entries)/runtime.GOMAXPROCS(0)+1, decodeAtOnce)
+	var parts sync.WaitGroup
+	for start := 0; start < len(entries); start += size {
+		parts.Go(func() {
+			for i := start; i < min(start+size, len(entries)); i++ {
+				out[i], errs[i] = Decode(id, entries[i])
+			}
+		})
+	}
+	parts.Wait()
+	return out, cmp.Or(errs...)
+}
+
+// Decode decodes an entry of batch id.
 func Decode(id batch.ID, e statestore.Entry) (batch.Result, error) {
 	var r batch.Result
 	if err := json.Unmarshal(e.Line, &r); err != nil {
