@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// mutantSeeds is set in a run of [TestOneGoMutant]: the number of seeds.
+// mutantSeeds is set in a run of [TestOneGoMutant]: the first seed and the number of seeds.
 const mutantSeeds = "BATCHAGENT_SIM_MUTANT_SEEDS"
 
 func withPrograms(seed uint64) Config {
@@ -41,7 +42,7 @@ func TestGoMutants(t *testing.T) {
 		t.Run(m.Name, func(t *testing.T) {
 			t.Parallel()
 			run := exec.CommandContext(t.Context(), m.compile(t), "-test.run", "^TestOneGoMutant$", "-test.timeout", "10m")
-			run.Env = append(os.Environ(), mutantSeeds+"="+strconv.Itoa(m.Seeds))
+			run.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d", mutantSeeds, m.From, m.Seeds))
 			text, err := run.CombinedOutput()
 			out := string(text)
 			if err == nil {
@@ -61,9 +62,10 @@ func TestOneGoMutant(t *testing.T) {
 	if text == "" {
 		t.Skip("TestGoMutants runs it")
 	}
-	count, err := strconv.Atoi(text)
+	var from, count uint64
+	_, err := fmt.Sscan(text, &from, &count)
 	require.NoError(t, err)
-	for seed := range uint64(count) {
+	for seed := from; seed < from+count; seed++ {
 		if out := play(t, withPrograms(seed)); out.Violation != nil {
 			t.Fatalf("caught by seed %d: %v", seed, out.Violation)
 		}

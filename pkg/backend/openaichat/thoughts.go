@@ -267,9 +267,9 @@ func (l *blockList) plain() string {
 // isEmptyJSON reports whether a member is missing, null or an empty value. In a delta all of them are equivalent.
 func isEmptyJSON(value json.RawMessage) bool {
 	switch string(value) {
-	case "", "null", `""`, "{}", "[]":
+	case "", "null", `""`:
 		return true
-	default:
-		return false
 	}
+	n := len(value)
+	return (value[0] == '{' || value[0] == '[') && len(bytes.TrimSpace(value[1:n-1])) == 0
 }

@@ -201,7 +201,7 @@ func TestRefusedMemberIsDropped(t *testing.T) {
 
 // FuzzCallMembers checks that unknown members of any tool call survive encoding and decoding.
 func FuzzCallMembers(f *testing.F) {
-	for _, s := range []string{`{"index":0,"id":"a","extra_content":{"google":{"thought_signature":"S"}},"function":{"name":"f","arguments":"{}","x":1.50}}`, `{"function":7,"x":null}`, `[]`, `{"function":{"function":{}}}`, `{"function":{"x":2e78870211}}`} {
+	for _, s := range []string{`{"index":0,"id":"a","extra_content":{"google":{"thought_signature":"S"}},"function":{"name":"f","arguments":"{}","x":1.50}}`, `{"function":7,"x":null}`, `[]`, `{"function":{"function":{}}}`, `{"function":{"x":2e78870211}}`, `{"x":{ }}`, `{"function":{"x":[ ]}}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, delta []byte) {
