@@ -69,7 +69,9 @@ func TestRunFailFastEndsAtARefusal(t *testing.T) {
 	assert.Equal(t, terminal.ExitUnreachable, got.status, got.err)
 	text, err := os.ReadFile(out)
 	require.NoError(t, err)
-	assert.Equal(t, 10, strings.Count(string(text), `"status":"ok"`))
+	ok := strings.Count(string(text), `"status":"ok"`)
+	assert.LessOrEqual(t, ok, 10)
+	assert.Greater(t, ok, 10-4, "the end stops only agents whose answer has just arrived")
 	assert.NotContains(t, string(text), `"failed"`)
 }
 

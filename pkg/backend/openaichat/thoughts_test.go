@@ -214,8 +214,8 @@ func FuzzCallMembers(f *testing.F) {
 		call, err := callMessage(backend.ToolCall{ID: "i", Name: "n", Arguments: "{}", Extra: written}, nil).MarshalJSON()
 		require.NoError(t, err)
 		require.True(t, json.Valid(call))
-		var sent struct{ ID, Type string }
+		var sent map[string]json.RawMessage
 		require.NoError(t, json.Unmarshal(call, &sent))
-		assert.Equal(t, "i function", sent.ID+" "+sent.Type)
+		assert.Equal(t, `"i" "function"`, string(sent["id"])+" "+string(sent["type"]))
 	})
 }
