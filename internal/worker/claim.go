@@ -183,13 +183,13 @@ func (c *claimer) claimFrom(ctx, life context.Context, b *openBatch, n int) (int
 		return 0, err
 	}
 	c.metrics.claimed(len(jobs))
-	c.claimed(id, len(jobs))
 	if phase == batch.Done {
 		c.batches.retire(ctx, id)
 	}
 	for _, j := range jobs {
 		c.admit(life, b, phase, j)
 	}
+	c.claimed(id, len(jobs))
 	if len(jobs) == 0 {
 		return 0, c.volunteer(ctx, b)
 	}

@@ -1,11 +1,13 @@
 package worker
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
@@ -69,6 +71,28 @@ func TestWorkerLeavesShareToOthers(t *testing.T) {
 		info, err := w.store.Info(t.Context(), id)
 		assert.NoError(t, err)
 		assert.EqualValues(t, 20, info.Counts.Running)
+		w.await(id, time.Minute)
+		first.end()
+	})
+}
+
+// The others read this worker's record to share the jobs that remain. So the record counts all jobs of the claim for which it is written.
+func TestRecordCountsClaimedJobs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 10*time.Second)
+		first := w.start("node-1", func(c *Config) { c.Slots, c.MaxAgents = 256, 256 })
+		time.Sleep(5 * time.Second)
+		slow := first.Status()
+		slow.Consumer, slow.ID = "slow", "slow"
+		assert.NoError(t, w.store.Register(t.Context(), slow, time.Hour))
+		id := w.submit(400, nil)
+		time.Sleep(50 * time.Millisecond)
+		all, err := w.store.Workers(t.Context())
+		assert.NoError(t, err)
+		i := slices.IndexFunc(all, func(r batch.WorkerRecord) bool { return r.ID == "node-1" })
+		require.GreaterOrEqual(t, i, 0)
+		assert.Equal(t, 200, all[i].LiveAgents)
 		w.await(id, time.Minute)
 		first.end()
 	})
