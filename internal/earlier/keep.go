@@ -213,15 +213,14 @@ func (r *Rerun) ended(row int64, payload []byte, old batch.Result) ([]byte, erro
 	if old.JobID == "" || key != r.pairs.jobs.questions[row] {
 		return nil, fault.Usagef("rerun: %s: %w", r.past.name(), errRetaken)
 	}
-	var job spec.Payload
-	if err := job.UnmarshalJSON(payload); err != nil {
+	job, err := spec.DecodePayload(payload)
+	if err != nil {
 		return nil, fmt.Errorf("read a job: %w", err)
 	}
 	kept := old
 	if kept.ReusedFrom == "" {
 		kept.ReusedFrom = batch.Job{Batch: old.Batch, Index: old.Index}.String()
 	}
-	var err error
 	if kept.ID, kept.Input, err = r.pairs.compiled.Row(&job); err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"iter"
 	"maps"
@@ -246,8 +245,8 @@ func (r *Resumption) readJobs(ctx context.Context, payloads iter.Seq2[[]byte, er
 }
 
 func (r *Resumption) keysOf(text []byte, older bool) (question, fingerprint key, err error) {
-	var payload spec.Payload
-	if err := json.Unmarshal(text, &payload); err != nil {
+	payload, err := spec.DecodePayload(text)
+	if err != nil {
 		return question, fingerprint, fmt.Errorf("read a job: %w", err)
 	}
 	question, _ = keyOf(r.Asks.Of(r.compiled, &payload))

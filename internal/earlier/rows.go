@@ -43,8 +43,8 @@ func (r *Resumption) Relabel(ctx context.Context, f *collect.File, payloads iter
 		if !has || !kept.Has(index) {
 			continue
 		}
-		var payload spec.Payload
-		if err := json.Unmarshal(text, &payload); err != nil {
+		payload, err := spec.DecodePayload(text)
+		if err != nil {
 			return fmt.Errorf("read a job: %w", err)
 		}
 		id, input, err := r.compiled.Row(&payload)

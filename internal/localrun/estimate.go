@@ -2,7 +2,6 @@ package localrun
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"sync"
 
@@ -147,8 +146,8 @@ func (e *Estimate) read(ctx context.Context, p *spec.Prepared, each func(message
 			return err
 		}
 		index++
-		var payload spec.Payload
-		if err := json.Unmarshal(line, &payload); err != nil {
+		payload, err := spec.DecodePayload(line)
+		if err != nil {
 			return fmt.Errorf("read %s: %w", batch.JobID(index), err)
 		}
 		asked, bad := p.Jobs.Asked(&payload)

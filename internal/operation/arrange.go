@@ -3,7 +3,6 @@ package operation
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -77,8 +76,8 @@ func fill(s *prefixorder.Sorter, compiled *spec.Compiled, jobs iter.Seq2[prefixo
 // openingOf returns the opening of a job's prompt. It depends on the input alone: whether there is an earlier result to reuse may change
 // before an interrupted submission is continued.
 func openingOf(compiled *spec.Compiled, job prefixorder.Job) (string, error) {
-	var payload spec.Payload
-	if err := json.Unmarshal(job.Payload, &payload); err != nil {
+	payload, err := spec.DecodePayload(job.Payload)
+	if err != nil {
 		return "", fmt.Errorf("read %s: %w", batch.JobID(job.Index), err)
 	}
 	opening := compiled.Opening(payload.Input, maxOpening)

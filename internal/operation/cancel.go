@@ -193,8 +193,8 @@ func (c *canceller) row(ctx context.Context, payload []byte) (id string, input j
 			c.compiled = &spec.Compiled{} // a batch of another version can be cancelled, too
 		}
 	}
-	var p spec.Payload
-	if json.Unmarshal(payload, &p) != nil {
+	p, err := spec.DecodePayload(payload)
+	if err != nil {
 		return "", nil, nil
 	}
 	return c.compiled.Row(&p)

@@ -2,7 +2,6 @@ package operation
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/batchagent/batchagent/internal/fault"
@@ -35,8 +34,8 @@ func PromptOf(ctx context.Context, o SubmitOptions, r batch.Result) (Prompt, err
 			return Prompt{}, err
 		}
 		index++
-		var payload spec.Payload
-		if err := json.Unmarshal(line, &payload); err != nil {
+		payload, err := spec.DecodePayload(line)
+		if err != nil {
 			return Prompt{}, fmt.Errorf("read %s: %w", batch.JobID(index), err)
 		}
 		if isRowOf(r, &payload, index) {

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -233,8 +232,8 @@ func runnable(compiled *spec.Compiled) error {
 // sendable reports whether a line is a valid job from a sender: an input, or the reason why it is missing. If the compiled spec
 // holds all values of a job, its input is empty; earlier coordinators send it as {}.
 func sendable(line []byte) bool {
-	var payload spec.Payload
-	if json.Unmarshal(line, &payload) != nil || payload.Item != nil || payload.Ended != nil || payload.Reduce != nil {
+	payload, err := spec.DecodePayload(line)
+	if err != nil || payload.Item != nil || payload.Ended != nil || payload.Reduce != nil {
 		return false
 	}
 	return payload.Input != nil || payload.Bad != "" || string(bytes.Join(bytes.Fields(line), nil)) == "{}"

@@ -2,7 +2,6 @@ package operation
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -40,8 +39,8 @@ func firstPrompt(ctx context.Context, p *spec.Prepared) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		var payload spec.Payload
-		if err := json.Unmarshal(data, &payload); err != nil {
+		payload, err := spec.DecodePayload(data)
+		if err != nil {
 			return "", fmt.Errorf("decode the first input: %w", err)
 		}
 		if payload.Bad == "" {

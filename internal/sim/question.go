@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"encoding/json"
 
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
@@ -25,8 +24,8 @@ func (c Config) question(payload []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var job spec.Payload
-	if err := json.Unmarshal(payload, &job); err != nil {
+	job, err := spec.DecodePayload(payload)
+	if err != nil {
 		return "", err
 	}
 	return asks.Of(compiled, &job), nil

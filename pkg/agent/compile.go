@@ -166,8 +166,8 @@ func Compile(compiled *spec.Compiled, tools []toolpool.Tool, model backend.Model
 // Question returns the hash of the question of a job with this payload. It is empty if the payload cannot be read or is
 // a reduction.
 func (d *Definition) Question(payload []byte) string {
-	var in spec.Payload
-	if json.Unmarshal(payload, &in) != nil || in.Reduce != nil || in.Ended != nil {
+	in, err := spec.DecodePayload(payload)
+	if err != nil || in.Reduce != nil || in.Ended != nil {
 		return ""
 	}
 	asked, bad := d.asked(&in)
@@ -204,14 +204,14 @@ func PreloadOnly(compiled *spec.Compiled) []string {
 
 // Row returns the ID and the carried fields of a job with this payload. Both are empty if the payload cannot be read.
 func (d *Definition) Row(payload []byte) (id string, input json.RawMessage) {
-	var in spec.Payload
-	if json.Unmarshal(payload, &in) != nil {
+	in, err := spec.DecodePayload(payload)
+	if err != nil {
 		return "", nil
 	}
 	if in.Ended != nil {
 		return in.Ended.ID, in.Ended.Input
 	}
-	id, input, err := d.row(&in)
+	id, input, err = d.row(&in)
 	if err != nil {
 		return id, nil
 	}
@@ -221,8 +221,8 @@ func (d *Definition) Row(payload []byte) (id string, input json.RawMessage) {
 // Outline returns the prompt that a payload renders to, or "" if its job makes no model call of its own. Preloaded results are not known
 // yet. A text of a given length is in place of each one that may differ between jobs, the same for equal calls.
 func (d *Definition) Outline(payload []byte, result int) string {
-	var in spec.Payload
-	if json.Unmarshal(payload, &in) != nil || in.Reduce != nil || in.Ended != nil || in.Bad != "" {
+	in, err := spec.DecodePayload(payload)
+	if err != nil || in.Reduce != nil || in.Ended != nil || in.Bad != "" {
 		return ""
 	}
 	text, err := d.outline(in.Input, result)

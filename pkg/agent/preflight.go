@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/batchagent/batchagent/pkg/backend"
@@ -46,8 +45,8 @@ func (a *attempt) preflight(s *scope) error {
 
 // prompt reads the payload, and returns the content of the job's question. It looks for a result that answers the job already.
 func (a *attempt) prompt(s *scope) (spec.Asked, error) {
-	var payload spec.Payload
-	if err := json.Unmarshal(a.job.Payload, &payload); err != nil {
+	payload, err := spec.DecodePayload(a.job.Payload)
+	if err != nil {
 		return spec.Asked{}, batch.NewError(batch.BadInput, fmt.Sprintf("the input cannot be read: %v", err))
 	}
 	a.item, a.ended = payload.Item, payload.Ended
@@ -55,7 +54,6 @@ func (a *attempt) prompt(s *scope) (spec.Asked, error) {
 		return spec.Asked{}, nil
 	}
 	a.row = payload.Row
-	var err error
 	if a.id, a.input, err = a.def.row(&payload); err != nil {
 		return spec.Asked{}, batch.NewError(batch.BadInput, err.Error())
 	}

@@ -106,7 +106,7 @@ func joinNext(n int, format string) string {
 func TestNoStepCostsMoreThanItsShare(t *testing.T) {
 	const (
 		patience = 2 * time.Minute // the slowest takes about 1 s on an idle machine without the race detector
-		room     = 2 << 30          // allocated in all, and mostly freed at once
+		room     = 2 << 30         // allocated in all, and mostly freed at once
 	)
 	for name, p := range dearPairs() {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {

@@ -102,13 +102,15 @@ func (s *memberScanner) next(closing byte) bool {
 
 // text skips a string and returns it with its quotes.
 func (s *memberScanner) text() []byte {
-	for i := 1; ; i++ {
-		switch s.rest[i] {
-		case '\\':
-			i++
-		case '"':
-			text := s.rest[:i+1]
-			s.rest = s.rest[i+1:]
+	for end := 1; ; end++ {
+		end += bytes.IndexByte(s.rest[end:], '"')
+		escapes := 0
+		for s.rest[end-1-escapes] == '\\' {
+			escapes++
+		}
+		if escapes%2 == 0 {
+			text := s.rest[:end+1]
+			s.rest = s.rest[end+1:]
 			return text
 		}
 	}

@@ -1,13 +1,10 @@
 package spec
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"unicode/utf8"
 
-	"golang.org/x/text/unicode/norm"
+	"github.com/tidwall/gjson"
 
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/plainjson"
@@ -41,42 +38,64 @@ type Reduction struct {
 	N int64 `json:"n"` // number of results of the other batch
 }
 
-// UnmarshalJSON keeps values as they were written: a number becomes a [json.Number], and an array or object a compact
-// [json.RawMessage] with its keys in order.
-func (p *Payload) UnmarshalJSON(data []byte) error {
-	var wire struct {
-		In    json.RawMessage `json:"in"`
-		ID    string          `json:"id"`
-		Row   string          `json:"row"`
-		Carry json.RawMessage `json:"carry"`
-		Bad   string          `json:"bad"`
-		Reuse *Reuse          `json:"reuse"`
-		Twin  bool            `json:"twin"`
-		Item  json.RawMessage `json:"item"`
-		Ended *batch.Result   `json:"ended"`
+// DecodePayload reads the JSON of a payload.
+func DecodePayload(data []byte) (p Payload, err error) {
+	if err := checkJSON(data); err != nil {
+		return Payload{}, err
+	}
+	err = p.UnmarshalJSON(data)
+	return p, err
+}
 
-		Reduce *Reduction `json:"reduce"`
-	}
-	if err := json.Unmarshal(data, &wire); err != nil {
-		return err
-	}
-	*p = Payload{ID: wire.ID, Row: wire.Row, Bad: wire.Bad, Reuse: wire.Reuse, Twin: wire.Twin, Item: wire.Item, Ended: wire.Ended, Reduce: wire.Reduce}
-	if wire.Carry != nil {
-		var err error
-		if p.Carry, err = decodeObject(wire.Carry); err != nil {
-			return err
-		}
-	}
-	if wire.Item != nil {
-		in, err := itemInput(wire.Item)
-		p.Input = in
-		return err
-	}
-	if wire.In == nil {
+// UnmarshalJSON keeps values as they were written: a number becomes a [json.Number], and an array or object a compact
+// [json.RawMessage] with its keys in order. data must be valid JSON.
+func (p *Payload) UnmarshalJSON(data []byte) error {
+	*p = Payload{}
+	object := gjson.ParseBytes(data)
+	if object.Type == gjson.Null { // changes nothing, by the convention of encoding/json
 		return nil
 	}
-	in, err := decodeObject(wire.In)
-	p.Input = in
+	if !object.IsObject() {
+		return fmt.Errorf("a job is %s and no object", object.Type)
+	}
+	var err error
+	object.ForEach(func(name, v gjson.Result) bool {
+		if err = p.set(name.Str, v); err != nil {
+			err = fmt.Errorf("field %q of a job: %w", name.Str, err)
+		}
+		return err == nil
+	})
+	if p.Item != nil && err == nil {
+		p.Input, err = itemInput(p.Item)
+	}
+	return err
+}
+
+// set decodes one field.
+func (p *Payload) set(name string, v gjson.Result) (err error) {
+	raw := []byte(v.Raw)
+	switch name {
+	case "in":
+		p.Input, err = decodeObject(raw)
+	case "carry":
+		p.Carry, err = decodeObject(raw)
+	case "item":
+		p.Item = raw
+	case "id":
+		return json.Unmarshal(raw, &p.ID)
+	case "row":
+		return json.Unmarshal(raw, &p.Row)
+	case "bad":
+		return json.Unmarshal(raw, &p.Bad)
+	case "twin":
+		return json.Unmarshal(raw, &p.Twin)
+	case "reuse":
+		return json.Unmarshal(raw, &p.Reuse)
+	case "ended":
+		return json.Unmarshal(raw, &p.Ended)
+	case "reduce":
+		return json.Unmarshal(raw, &p.Reduce)
+	}
 	return err
 }
 
@@ -102,79 +121,4 @@ func EndedPayload(r batch.Result) ([]byte, error) { return Payload{Ended: &r}.en
 // encode returns the JSON form of p. Nothing is escaped for HTML, so that nested values stay the same byte for byte.
 func (p Payload) encode() ([]byte, error) {
 	return plainjson.Marshal(p)
-}
-
-// scalarField is the field of an input that is a bare value and no object.
-const scalarField = "input"
-
-// decodeFields reads one input from JSON: an object's members are its fields, any other value is the field "input". names are
-// the names of the fields in their order.
-func decodeFields(raw []byte) (fields map[string]any, names []string, err error) {
-	if !utf8.Valid(raw) {
-		return nil, nil, errNotUTF8
-	}
-	raw = bytes.TrimSpace(raw)
-	if err := checkJSON(raw); err != nil {
-		return nil, nil, err
-	}
-	if names, err = checkMembers(raw); err != nil {
-		return nil, nil, err
-	}
-	if raw[0] == '{' {
-		fields, err = decodeObject(raw)
-		return fields, names, err
-	}
-	v, err := decodeValue(raw)
-	if err != nil {
-		return nil, nil, err
-	}
-	if v == nil {
-		return nil, nil, errors.New("null is not an input")
-	}
-	return map[string]any{scalarField: v}, nil, nil
-}
-
-// decodeObject reads the members of an object. It converts their names to Unicode's form NFC.
-func decodeObject(raw []byte) (map[string]any, error) {
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &members); err != nil {
-		return nil, fmt.Errorf("not valid JSON: %w", err)
-	}
-	fields := make(map[string]any, len(members))
-	for name, raw := range members {
-		v, err := decodeValue(raw)
-		if err != nil {
-			return nil, fmt.Errorf("field %q: %w", name, err)
-		}
-		fields[norm.NFC.String(name)] = v
-	}
-	return fields, nil
-}
-
-// decodeValue reads one valid JSON value without surrounding space.
-func decodeValue(raw json.RawMessage) (any, error) {
-	switch raw[0] {
-	case '"':
-		var s string
-		err := json.Unmarshal(raw, &s)
-		return s, err
-	case 'n':
-		return nil, nil //nolint:nilnil // null is a value
-	case 't', 'f':
-		return raw[0] == 't', nil
-	case '{', '[':
-		var buf bytes.Buffer
-		err := json.Compact(&buf, raw)
-		return json.RawMessage(buf.Bytes()), err
-	default:
-		return json.Number(raw), nil
-	}
-}
-
-func checkJSON(raw []byte) error {
-	var v json.RawMessage
-	if err := json.Unmarshal(raw, &v); err != nil {
-		return explainJSON(raw, err)
-	}
-	return nil
 }

@@ -1,7 +1,6 @@
 package spec
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
@@ -52,8 +51,8 @@ func (s *Sample) AddPayload(index int64, payload []byte) error {
 	if !s.Wants(index) {
 		return nil
 	}
-	var decoded Payload
-	if err := json.Unmarshal(payload, &decoded); err != nil {
+	decoded, err := DecodePayload(payload)
+	if err != nil {
 		return fmt.Errorf("read %s: %w", batch.JobID(index), err)
 	}
 	if decoded.Bad != "" {
