@@ -1,7 +1,6 @@
 package sim
 
 import (
-
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
 )
