@@ -28,7 +28,7 @@
 // server with a second tier of cache. i has the shape of the sweep published for ThunderAgent on verl: 512 agents at a time, of which
 // 256 fit. j is questions about sections of long documents: three levels of shared texts. c-big and e-big are c and e on a machine with a large cache (assumed figures for a 7B model on an H100, not calibrated).
 //
-// With -backend the workload d runs on a real server, through a whole worker with an embedded Redis: unlimited, a few fixed
+// With -backend the workload d or d-long runs on a real server, through a whole worker with an embedded Redis: unlimited, a few fixed
 // numbers, and ours, which uses only the server's metrics. The server's answers have no influence: a script decides which turn
 // calls a tool.
 //

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -17,13 +18,17 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// Workload d on a real server, with texts of the same length, in words of about 1.3 tokens.
+// realWorkload is a workload of the engine model with texts of the same length, in words of about 1.3 tokens.
+type realWorkload struct {
+	turns, words int           // words are new in each turn
+	tool         time.Duration // duration of a call
+}
+
+var realWorkloads = map[string]realWorkload{"d": {8, 115, time.Second}, "d-long": {10, 165, 200 * time.Millisecond}}
+
 const (
-	realTurns       = 8
 	realPrefixWords = 250
-	realTurnWords   = 115
-	realOutput      = 8 // tokens
-	realToolTime    = time.Second
+	realOutput      = 8   // tokens
 	realSeparator   = "=" // separates a tool's arguments
 )
 
@@ -38,7 +43,11 @@ type realArm struct {
 }
 
 // compareReal runs the arms on a server, round by round. Each round rotates their order by one.
-func compareReal(ctx context.Context, w io.Writer, url string, agents, rounds int, fixed []int) error {
+func compareReal(ctx context.Context, w io.Writer, url, name string, agents, rounds int, fixed []int) error {
+	load, ok := realWorkloads[name]
+	if !ok {
+		return fmt.Errorf("workload %q has no form for a real server; %s have one", name, strings.Join(slices.Sorted(maps.Keys(realWorkloads)), " and "))
+	}
 	arms := []*realArm{{name: "unlimited", agents: agents}}
 	for _, n := range fixed {
 		arms = append(arms, &realArm{name: fmt.Sprintf("fixed %d", n), agents: n})
@@ -47,15 +56,15 @@ func compareReal(ctx context.Context, w io.Writer, url string, agents, rounds in
 	for round := range rounds {
 		for i := range arms {
 			a := arms[(i+round)%len(arms)]
-			if err := a.runAgents(ctx, url, agents, round); err != nil {
+			if err := a.runAgents(ctx, url, load, agents, round); err != nil {
 				return fmt.Errorf("%s, round %d: %w", a.name, round+1, err)
 			}
-			figures.Line(w, fmt.Sprintf("KV/workload=d/backend=real/arm=%s/round=%d", strings.ReplaceAll(a.name, " ", "_"), round+1), agents,
+			figures.Line(w, fmt.Sprintf("KV/workload=%s/backend=real/arm=%s/round=%d", name, strings.ReplaceAll(a.name, " ", "_"), round+1), agents,
 				figures.Value{Number: float64(agents) / a.wall[round] * 3600, Unit: "jobs/h"}, figures.Value{Number: a.hit[round], Unit: "hit-rate"},
 				figures.Value{Number: a.first.p95[round], Unit: "p95-ttft-first-s"}, figures.Value{Number: a.later.p95[round], Unit: "p95-ttft-tool-s"})
 		}
 	}
-	fmt.Fprintf(w, "\nd on a real server: %d agents of %d turns, medians of %d rounds\n", agents, realTurns, rounds)
+	fmt.Fprintf(w, "\n%s on a real server: %d agents of %d turns, medians of %d rounds\n", name, agents, load.turns, rounds)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(t, "\twall s\thit rate\tTTFT first P50/P95\tafter a tool P50/P95\t\n")
 	for _, a := range arms {
@@ -77,16 +86,16 @@ func compareReal(ctx context.Context, w io.Writer, url string, agents, rounds in
 }
 
 // runAgents runs the workload once.
-func (a *realArm) runAgents(ctx context.Context, url string, agents, round int) error {
+func (a *realArm) runAgents(ctx context.Context, url string, load realWorkload, agents, round int) error {
 	name := fmt.Sprintf("%s, round %d, %d", a.name, round, time.Now().UnixNano())
 	run := realrun.Run{
-		URL: url, Live: a.agents, Told: a.told, System: name + " " + prose.Text(name, realPrefixWords), Turns: realTurns, Output: realOutput,
-		Tool: look(), Call: func(r *backend.Request, turn int) map[string]string {
+		URL: url, Live: a.agents, Told: a.told, System: name + " " + prose.Text(name, realPrefixWords), Turns: load.turns, Output: realOutput,
+		Tool: load.look(), Call: func(r *backend.Request, turn int) map[string]string {
 			return map[string]string{"at": fmt.Sprint(r.Hints.Session, realSeparator, turn)}
 		},
 	}
 	for i := range agents {
-		run.Texts = append(run.Texts, prose.Text(fmt.Sprint(name, i), realTurnWords))
+		run.Texts = append(run.Texts, prose.Text(fmt.Sprint(name, i), load.words))
 	}
 	out, err := run.Do(ctx)
 	if err != nil {
@@ -99,16 +108,16 @@ func (a *realArm) runAgents(ctx context.Context, url string, agents, round int) 
 	return nil
 }
 
-// look is a tool of one second that returns a different text for each call.
-func look() toolpool.Tool {
+// look is a tool that returns a different text for each call.
+func (l realWorkload) look() toolpool.Tool {
 	return toolpool.Tool{
 		Name: "look", Description: "Looks at something.", Parameters: []byte(`{"type":"object","properties":{"at":{"type":"string"}},"required":["at"]}`),
 		Run: func(ctx context.Context, args json.RawMessage) (string, error) {
-			timer := time.NewTimer(realToolTime)
+			timer := time.NewTimer(l.tool)
 			defer timer.Stop()
 			select {
 			case <-timer.C:
-				return prose.Text(string(args), realTurnWords), nil
+				return prose.Text(string(args), l.words), nil
 			case <-ctx.Done():
 				return "", ctx.Err()
 			}

@@ -19,6 +19,7 @@ import (
 
 const (
 	collectAtOnce = 500         // results per read
+	writeAtOnce   = 4 << 20     // bytes of results that are ready, after which they are written; a write waits for the disk
 	decodeAtOnce  = 64          // results for which a further goroutine is worth its start
 	collectWait   = time.Second // per wait for the next result; limits the delay of an interrupt
 )
@@ -162,15 +163,7 @@ func (c *Collector) step(ctx context.Context, wait bool) (int, error) {
 			return 0, err
 		}
 	}
-	var entries []statestore.Entry
-	err := c.Wait.Do(ctx, func() (err error) {
-		if wait {
-			entries, err = c.Store.AwaitResults(ctx, c.ID, c.after, collectAtOnce, collectWait)
-		} else {
-			entries, err = c.Store.Results(ctx, c.ID, c.after, collectAtOnce)
-		}
-		return err
-	})
+	entries, err := c.read(ctx, wait)
 	if err != nil {
 		return 0, err
 	}
@@ -193,6 +186,33 @@ func (c *Collector) step(ctx context.Context, wait bool) (int, error) {
 		err = c.Written(ctx, c.after, c.timeline)
 	}
 	return len(entries), err
+}
+
+// read returns the next results. It waits for one if wait is set. Results that are ready beyond those of one read are read, too.
+func (c *Collector) read(ctx context.Context, wait bool) (entries []statestore.Entry, err error) {
+	after, size := c.after, 0
+	for {
+		var more []statestore.Entry
+		err := c.Wait.Do(ctx, func() (err error) {
+			if wait {
+				more, err = c.Store.AwaitResults(ctx, c.ID, after, collectAtOnce, collectWait)
+			} else {
+				more, err = c.Store.Results(ctx, c.ID, after, collectAtOnce)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, more...)
+		for _, e := range more {
+			size += len(e.Line)
+		}
+		if len(more) < collectAtOnce || size >= writeAtOnce {
+			return entries, nil
+		}
+		after, wait = more[len(more)-1].Cursor, false
+	}
 }
 
 // otherTimeline reports whether the server was restarted or replaced by its replica since the last call. The server may

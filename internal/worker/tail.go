@@ -106,7 +106,7 @@ func (c *claimer) wait() time.Duration {
 	return c.poll()
 }
 
-// claimed subtracts n claimed jobs from the waiting ones. Near the end of a batch it has the worker's record written if others would be misled
+// claimed subtracts n claimed jobs, which are live now, from the waiting ones. Near the end of a batch it has the record written if others would be misled
 // by the present one.
 func (c *claimer) claimed(id batch.ID, n int) {
 	end := c.tails.ends[id]
