@@ -64,7 +64,7 @@ fish:  coordinator completion fish | source`,
 			if !ok {
 				return &fault.UsageError{Err: fmt.Errorf("no completion script for %q; use bash, zsh or fish", shell)}
 			}
-			_, err = fmt.Fprint(e.console.Stdout(), script)
+			_, err = fmt.Fprint(e.console.Stdout(), strings.ReplaceAll(script, "coordinator", c.App.Name))
 			return err
 		},
 	}

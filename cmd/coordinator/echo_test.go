@@ -32,4 +32,14 @@ func TestOneProgramHasItsOwnName(t *testing.T) {
 	assert.Contains(t, errOut.String(), "batchagent submit spec.yaml")
 	assert.Contains(t, errOut.String(), "batchagent worker --help")
 	assert.NotContains(t, errOut.String(), "coordinator ")
+	for _, args := range [][]string{{"show"}, {"show", "--help"}, {"submit", "--help"}, {"run", "--help"}, {"completion", "--help"}, {"completion", "bash"}, {"completion", "zsh"}, {"completion", "fish"}, {"budget", "--help"}, {"nothing"},
+		{"status", "--redis", "redis://127.0.0.1:1"}, {"run", "../../examples/code-review/batch.yaml"}, {"doctor", "--redis", "redis://127.0.0.1:1"}, {"backends"}} {
+		out.Reset()
+		errOut.Reset()
+		run(t.Context(), append([]string{"batchagent"}, args...), streams{in: strings.NewReader(""), out: &out, err: &errOut, getenv: os.Getenv})
+		assert.NotContains(t, errOut.String(), "coordinator ", "%q", args)
+		if args[0] != "run" {
+			assert.NotContains(t, out.String(), "coordinator ", "%q", args)
+		}
+	}
 }

@@ -71,7 +71,7 @@ func (e *env) validate(c *cli.Context) error {
 	case c.String("backend") != "":
 		return &fault.UsageError{Err: errors.New("--backend goes with --estimate: its server counts the tokens")}
 	}
-	return terminal.WritePreview(c.Context, e.console.Stdout(), operation.SubmitOptions{
+	return terminal.WritePreview(c.Context, e.console.Report(), operation.SubmitOptions{
 		Spec: path, ToolsRoot: c.String("tools-root"), Select: selected, Stdin: e.in, Getenv: e.getenv, Connect: connect,
 	}, tokens)
 }
@@ -80,7 +80,7 @@ func (e *env) backends(c *cli.Context) error {
 	if err := none(c); err != nil {
 		return err
 	}
-	return terminal.Backends(c.Context, e.console.Stdout())
+	return terminal.Backends(c.Context, e.console.Report())
 }
 
 func (e *env) doctor(c *cli.Context) error {
@@ -95,7 +95,7 @@ func (e *env) doctor(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return terminal.Doctor(c.Context, e.console.Stdout(), diagnose.DoctorOptions{
+	return terminal.Doctor(c.Context, e.console.Report(), diagnose.DoctorOptions{
 		Redis: to, NoRedis: c.String("backend") != "" && !c.IsSet("redis"), Backend: c.String("backend"), ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers,
 		Getenv: e.getenv, Logger: log,
 	})

@@ -96,13 +96,16 @@ func run(ctx context.Context, args []string, s streams) int {
 	context.AfterFunc(ctx, stop)
 	con := terminal.NewConsole(s.out, s.err)
 	name := nameIn(args)
+	if name == allInOne {
+		con.NameCommands(name)
+	}
 	app := &cli.App{
 		Name:            name,
 		Usage:           "submit, watch and collect batches of LLM agents",
 		Description:     strings.NewReplacer("coordinator ", name+" ", `"worker `, `"`+programIn(name, "worker")+" ").Replace(description),
 		Version:         version.String(),
-		Writer:          s.err,
-		ErrWriter:       s.err,
+		Writer:          con.Stderr(),
+		ErrWriter:       con.Stderr(),
 		HideHelpCommand: true,
 		ExitErrHandler:  func(*cli.Context, error) {},
 		OnUsageError:    usage,

@@ -25,7 +25,7 @@ func (e *env) status(c *cli.Context) error {
 		if c.Bool("json") {
 			return terminal.WriteJSON(e.console.Stdout(), report)
 		}
-		return terminal.WriteStatus(e.console.Stdout(), report, time.Now())
+		return terminal.WriteStatus(e.console.Report(), report, time.Now())
 	})
 }
 
@@ -47,7 +47,7 @@ func (e *env) showExplanation(c *cli.Context, explanation diagnose.Explanation, 
 	if c.Bool("json") {
 		return terminal.WriteJSON(e.console.Stdout(), explanation)
 	}
-	return terminal.WriteExplanation(e.console.Stdout(), explanation)
+	return terminal.WriteExplanation(e.console.Report(), explanation)
 }
 
 func (e *env) listBatches(c *cli.Context) error {
@@ -59,7 +59,7 @@ func (e *env) listBatches(c *cli.Context) error {
 		if c.Bool("json") {
 			return terminal.WriteJSON(e.console.Stdout(), orEmpty(list))
 		}
-		return terminal.WriteBatches(e.console.Stdout(), list, time.Now())
+		return terminal.WriteBatches(e.console.Report(), list, time.Now())
 	})
 }
 
@@ -72,7 +72,7 @@ func (e *env) listWorkers(c *cli.Context) error {
 		if c.Bool("json") {
 			return terminal.WriteJSON(e.console.Stdout(), operation.WorkersOf(list))
 		}
-		return terminal.WriteWorkers(e.console.Stdout(), list)
+		return terminal.WriteWorkers(e.console.Report(), list)
 	})
 }
 

@@ -20,11 +20,12 @@ import (
 // keeps a few status lines at the bottom, below all other output. It is safe for concurrent use.
 type Console struct {
 	out, err io.Writer
-	to       io.Writer  // standard output itself
-	live     bool       // err is a terminal: redraw the status
-	colour   bool       // the status may have colours
-	both     bool       // out is a terminal too
-	width    func() int // of the terminal
+	to       io.Writer         // standard output itself
+	live     bool              // err is a terminal: redraw the status
+	colour   bool              // the status may have colours
+	both     bool              // out is a terminal too
+	width    func() int        // of the terminal
+	commands *strings.Replacer // names the commands of another program; nil for the coordinator's
 
 	mu     sync.Mutex
 	status string         // currently on the screen, guarded by mu
@@ -62,6 +63,14 @@ func (c *Console) Rename(file, shown string) {
 	c.err = renaming{c.err, strings.NewReplacer(file, shown)}
 }
 
+// NameCommands makes the console show commands as those of another program than the coordinator, such as `batchagent run` and
+// `batchagent worker`. Call it before any output.
+func (c *Console) NameCommands(program string) {
+	c.commands = strings.NewReplacer("`coordinator ", "`"+program+" ", "  coordinator ", "  "+program+" ",
+		"(coordinator ", "("+program+" ", "`worker ", "`"+program+" worker ")
+	c.err = renaming{c.err, c.commands}
+}
+
 // renaming replaces names in what is written.
 type renaming struct {
 	w     io.Writer
@@ -76,9 +85,17 @@ func (r renaming) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Stdout returns the writer for results. Its output and the status lines never mix. On a terminal, control characters are
+// Stdout returns the writer for data, such as results. Its output and the status lines never mix. On a terminal, control characters are
 // escaped.
 func (c *Console) Stdout() io.Writer { return consoleWriter{c, c.out} }
+
+// Report returns a writer to standard output for text that people read.
+func (c *Console) Report() io.Writer {
+	if c.commands == nil {
+		return c.Stdout()
+	}
+	return renaming{c.Stdout(), c.commands}
+}
 
 // Stderr returns the writer for everything except results. Control characters are escaped.
 func (c *Console) Stderr() io.Writer { return consoleWriter{c, human.VisibleWriter(c.err)} }

@@ -42,8 +42,11 @@ type Options struct {
 	Changed bool
 }
 
-// Parse reads a condition. [All] is the condition that every result meets.
+// Parse reads a condition. [All] is the condition that every result meets. The word "where" may precede a condition.
 func Parse(text string, o Options) (*Filter, error) {
+	if rest, ok := strings.CutPrefix(strings.TrimSpace(text), "where "); ok {
+		text = rest
+	}
 	f := &Filter{text: text, uses: map[*ast.MemberNode]*use{}, regexps: map[ast.Node]matcher{}}
 	switch {
 	case len(text) > maxLength:

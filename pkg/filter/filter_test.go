@@ -39,6 +39,7 @@ func TestMatches(t *testing.T) {
 		"not ok":                              {false, true},
 		`status == "failed"`:                  {false, true},
 		"output.confidence < 0.5":             {true, false},
+		"where output.confidence < 0.5":       {true, false},
 		"output.confidence >= 0.5":            {false, false},
 		"not (output.confidence < 0.5)":       {false, false},
 		"failed or output.confidence < 0.5":   {true, true},
