@@ -32,8 +32,9 @@ type streams struct {
 func main() {
 	if len(os.Args) > 1 {
 		if program := programs[os.Args[1]]; program != nil {
+			name := programIn(nameIn(os.Args), os.Args[1])
 			os.Args = os.Args[1:]
-			program()
+			program(name)
 			return
 		}
 	}
@@ -49,9 +50,9 @@ func main() {
 	os.Exit(run(context.Background(), os.Args, streams{os.Stdin, os.Stdout, os.Stderr, getenv}))
 }
 
-// programs are the other programs in this one, by the argument that selects them: `batchagent worker --redis …`. They are in builds with the
-// tag wheel alone. The worker needs the drivers of all databases, which `go run ./cmd/coordinator` would have to compile first.
-var programs = map[string]func(){}
+// programs are the other programs in this one, by the argument that selects them: `batchagent worker --redis …`. They get the command that
+// starts them. They are in builds with the tag wheel alone. The worker needs the drivers of all databases, which `go run ./cmd/coordinator` would have to compile first.
+var programs = map[string]func(name string){}
 
 // allInOne is the name of the file that is all three programs.
 const allInOne = "batchagent"

@@ -3,4 +3,4 @@ package main
 
 import "github.com/batchagent/batchagent/cmd/vllmsim/app"
 
-func main() { app.Main() }
+func main() { app.Main("vllmsim") }

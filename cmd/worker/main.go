@@ -3,4 +3,4 @@ package main
 
 import "github.com/batchagent/batchagent/cmd/worker/app"
 
-func main() { app.Main() }
+func main() { app.Main("worker") }

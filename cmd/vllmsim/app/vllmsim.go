@@ -22,21 +22,25 @@ const (
 	exitUsage = 2
 )
 
-// Main runs the program and exits.
-func Main() {
+// Main runs the program and exits. name is the command that starts it, as texts show it.
+func Main(name string) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status := run(ctx, os.Args, os.Stdout, os.Stderr)
+	status := runAs(ctx, name, os.Args, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(status)
 }
 
-// run serves until ctx is done. It returns the exit status: 0 after a stop, 2 if it could not start.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	return runAs(ctx, "vllmsim", args, stdout, stderr)
+}
+
+// runAs serves until ctx is done. It returns the exit status: 0 after a stop, 2 if it could not start.
+func runAs(ctx context.Context, name string, args []string, stdout, stderr io.Writer) int {
 	app := &cli.App{
-		Name:            "vllmsim",
+		Name:            name,
 		Usage:           "a simulated vLLM server: its HTTP, its metrics and its errors, with made-up answers and no model",
-		UsageText:       "vllmsim --listen 127.0.0.1:8000 --forward-ms 60 [--seed N …]",
-		Description:     description,
+		UsageText:       name + " --listen 127.0.0.1:8000 --forward-ms 60 [--seed N …]",
+		Description:     strings.NewReplacer("   vllmsim ", "   "+name+" ", "   worker ", "   "+strings.TrimSuffix(name, "vllmsim")+"worker ").Replace(description),
 		Writer:          stdout,
 		ErrWriter:       stderr,
 		Flags:           flags(),
@@ -46,7 +50,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		Action:          func(c *cli.Context) error { return serve(c, stderr) },
 	}
 	if err := app.RunContext(ctx, args); err != nil {
-		_, _ = fmt.Fprintf(stderr, "vllmsim: %s\nRun 'vllmsim --help' for the flags.\n", err)
+		_, _ = fmt.Fprintf(stderr, "vllmsim: %s\nRun '%s --help' for the flags.\n", err, name)
 		return exitUsage
 	}
 	return exitOK

@@ -12,6 +12,7 @@ import (
 	"net/http/pprof"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -61,28 +62,28 @@ The server's key comes from BATCHAGENT_API_KEY, the Redis password also from BAT
 certificates from BATCHAGENT_REDIS_CA, _CERT and _KEY. BATCHAGENT_API_KEY_FILE and
 BATCHAGENT_REDIS_PASSWORD_FILE name files with these secrets.`
 
-// Main runs the program and exits.
-func Main() {
+// Main runs the program and exits. name is the command that starts it, as texts show it.
+func Main(name string) {
 	lookup, err := hardening.TakeKeys(config.Keys)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "worker:", err)
+		fmt.Fprintln(os.Stderr, name+":", err)
 		os.Exit(exitUsage)
 	}
 	_ = hardening.Undumpable() // not supported by every kernel
 	hardening.LimitMemory(os.Getenv)
-	os.Exit(runIn(context.Background(), os.Args, os.Stderr, lookup))
+	os.Exit(runIn(context.Background(), name, os.Args, os.Stderr, lookup))
 }
 
 func run(ctx context.Context, args []string, stderr io.Writer) int {
-	return runIn(ctx, args, stderr, os.LookupEnv)
+	return runIn(ctx, "worker", args, stderr, os.LookupEnv)
 }
 
-func runIn(ctx context.Context, args []string, stderr io.Writer, lookup func(string) (string, bool)) int {
+func runIn(ctx context.Context, name string, args []string, stderr io.Writer, lookup func(string) (string, bool)) int {
 	code := exitOK
 	app := &cli.App{
-		Name:            "worker",
+		Name:            name,
 		Usage:           "run agents on this node",
-		Description:     description,
+		Description:     strings.ReplaceAll(description, "   worker ", "   "+name+" "),
 		Version:         version.String(),
 		Writer:          stderr,
 		ErrWriter:       stderr,
@@ -93,7 +94,7 @@ func runIn(ctx context.Context, args []string, stderr io.Writer, lookup func(str
 		Action:          func(c *cli.Context) error { return serve(c, stderr, lookup) },
 	}
 	if err := app.RunContext(ctx, args); err != nil {
-		fmt.Fprintln(human.VisibleWriter(stderr), "worker:", err)
+		fmt.Fprintln(human.VisibleWriter(stderr), name+":", strings.ReplaceAll(err.Error(), "`worker ", "`"+name+" "))
 		code = exitUnreachable
 		if _, ok := errors.AsType[*usageError](err); ok {
 			code = exitUsage
