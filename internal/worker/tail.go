@@ -45,7 +45,7 @@ type ending struct {
 // is no limit.
 func (c *claimer) limitAtEnd(ctx context.Context, id batch.ID, n int) int {
 	end := c.tails.ends[id]
-	every := tailEvery + time.Duration(len(c.tails.peers))*tailEach
+	every := c.tails.every()
 	if end == nil || time.Since(end.read) >= every && (end.waiting <= tailJobs || time.Since(end.read) >= farEvery) {
 		info, err := c.store.Info(ctx, id)
 		if err != nil {
@@ -96,14 +96,20 @@ func (c *claimer) patience() time.Duration {
 	return min(max(life/8, leastPatience), mostPatience)
 }
 
-// wait returns how long the claimer waits for a reason to claim.
+// wait returns how long the claimer waits for a reason to claim. If it leaves jobs to others, it decides again as soon as it may read their next
+// records: the last ones may have counted too few agents.
 func (c *claimer) wait() time.Duration {
 	for _, end := range c.tails.ends {
 		if !end.leaving.IsZero() {
-			return min(c.poll(), leastPatience)
+			return min(c.poll(), c.tails.every())
 		}
 	}
 	return c.poll()
+}
+
+// every returns the interval at which the records of the other workers are read near the end of a batch.
+func (t *tails) every() time.Duration {
+	return tailEvery + time.Duration(len(t.peers))*tailEach
 }
 
 // claimed subtracts n claimed jobs, which are live now, from the waiting ones. Near the end of a batch it has the record written if others would be misled

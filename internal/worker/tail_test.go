@@ -56,6 +56,32 @@ func TestIdlePeerDelaysLastJobsBriefly(t *testing.T) {
 	})
 }
 
+// A worker that leaves jobs by an old record reads the next one before the other worker's patience ends. Otherwise the other one, which is full, takes them.
+func TestWorkerTakesWhatItLeftToFullPeer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 10*time.Second)
+		first := w.start("node-1", nil)
+		time.Sleep(5 * time.Second)
+		peer := first.Status()
+		peer.Consumer, peer.ID = "peer", "peer"
+		assert.NoError(t, w.store.Register(t.Context(), peer, time.Hour))
+		id := w.submit(8, nil)
+		time.Sleep(50 * time.Millisecond)
+		info, err := w.store.Info(t.Context(), id)
+		assert.NoError(t, err)
+		assert.EqualValues(t, 4, info.Counts.Running, "half of the jobs, because the record of the other worker counts no agents")
+		peer.LiveAgents = peer.Slots
+		assert.NoError(t, w.store.Register(t.Context(), peer, time.Hour))
+		time.Sleep(leastPatience - 100*time.Millisecond)
+		info, err = w.store.Info(t.Context(), id)
+		assert.NoError(t, err)
+		assert.EqualValues(t, 8, info.Counts.Running)
+		w.await(id, time.Minute)
+		first.end()
+	})
+}
+
 // A worker with much room claims several times before another worker has claimed once. The other one still finds its share.
 func TestWorkerLeavesShareToOthers(t *testing.T) {
 	t.Parallel()
