@@ -38,6 +38,25 @@ func TestLastJobsAreSharedByFreeSlots(t *testing.T) {
 	}
 }
 
+// addPeer registers another worker that never claims. Its record is the one of first, with a change.
+func (w *world) addPeer(first *running, id string, change func(*batch.WorkerRecord)) {
+	w.t.Helper()
+	r := first.Status()
+	r.Consumer, r.ID = id, id
+	if change != nil {
+		change(&r)
+	}
+	require.NoError(w.t, w.store.Register(w.t.Context(), r, time.Hour))
+}
+
+// claimed returns how many jobs of a batch are claimed and did not end.
+func (w *world) claimed(id batch.ID) int {
+	w.t.Helper()
+	info, err := w.store.Info(w.t.Context(), id)
+	require.NoError(w.t, err)
+	return int(info.Counts.Running)
+}
+
 // A worker that is full, or that only seems to be free, does not delay the last jobs for long.
 func TestIdlePeerDelaysLastJobsBriefly(t *testing.T) {
 	t.Parallel()
@@ -45,9 +64,7 @@ func TestIdlePeerDelaysLastJobsBriefly(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
 		first := w.start("node-1", nil)
 		time.Sleep(5 * time.Second)
-		ghost := first.Status()
-		ghost.Consumer, ghost.ID, ghost.Slots, ghost.MaxAgents = "ghost", "ghost", 64, 256
-		assert.NoError(t, w.store.Register(t.Context(), ghost, time.Hour))
+		w.addPeer(first, "ghost", func(r *batch.WorkerRecord) { r.Slots, r.MaxAgents = 64, 256 })
 		began := time.Now()
 		id := w.submit(8, nil)
 		w.await(id, 5*time.Minute)
@@ -56,27 +73,21 @@ func TestIdlePeerDelaysLastJobsBriefly(t *testing.T) {
 	})
 }
 
-// A worker that leaves jobs by an old record reads the next one before the other worker's patience ends. Otherwise the other one, which is full, takes them.
+// A worker that leaves jobs by an old record reads the next one before the other worker's patience ends. Otherwise the other one, which is
+// full, takes them.
 func TestWorkerTakesWhatItLeftToFullPeer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
 		first := w.start("node-1", nil)
 		time.Sleep(5 * time.Second)
-		peer := first.Status()
-		peer.Consumer, peer.ID = "peer", "peer"
-		assert.NoError(t, w.store.Register(t.Context(), peer, time.Hour))
+		w.addPeer(first, "peer", nil)
 		id := w.submit(8, nil)
 		time.Sleep(50 * time.Millisecond)
-		info, err := w.store.Info(t.Context(), id)
-		assert.NoError(t, err)
-		assert.EqualValues(t, 4, info.Counts.Running, "half of the jobs, because the record of the other worker counts no agents")
-		peer.LiveAgents = peer.Slots
-		assert.NoError(t, w.store.Register(t.Context(), peer, time.Hour))
+		assert.Equal(t, 4, w.claimed(id), "half of the jobs, because the record of the other worker counts no agents")
+		w.addPeer(first, "peer", func(r *batch.WorkerRecord) { r.LiveAgents = r.Slots })
 		time.Sleep(leastPatience - 100*time.Millisecond)
-		info, err = w.store.Info(t.Context(), id)
-		assert.NoError(t, err)
-		assert.EqualValues(t, 8, info.Counts.Running)
+		assert.Equal(t, 8, w.claimed(id))
 		w.await(id, time.Minute)
 		first.end()
 	})
@@ -89,14 +100,10 @@ func TestWorkerLeavesShareToOthers(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
 		first := w.start("node-1", func(c *Config) { c.Slots, c.MaxAgents = 64, 64 })
 		time.Sleep(5 * time.Second)
-		slow := first.Status()
-		slow.Consumer, slow.ID = "slow", "slow"
-		assert.NoError(t, w.store.Register(t.Context(), slow, time.Hour))
+		w.addPeer(first, "slow", nil)
 		id := w.submit(40, nil)
 		time.Sleep(400 * time.Millisecond)
-		info, err := w.store.Info(t.Context(), id)
-		assert.NoError(t, err)
-		assert.EqualValues(t, 20, info.Counts.Running)
+		assert.Equal(t, 20, w.claimed(id))
 		w.await(id, time.Minute)
 		first.end()
 	})
@@ -109,13 +116,11 @@ func TestRecordCountsClaimedJobs(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
 		first := w.start("node-1", func(c *Config) { c.Slots, c.MaxAgents = 256, 256 })
 		time.Sleep(5 * time.Second)
-		slow := first.Status()
-		slow.Consumer, slow.ID = "slow", "slow"
-		assert.NoError(t, w.store.Register(t.Context(), slow, time.Hour))
+		w.addPeer(first, "slow", nil)
 		id := w.submit(400, nil)
 		time.Sleep(50 * time.Millisecond)
 		all, err := w.store.Workers(t.Context())
-		assert.NoError(t, err)
+		require.NoError(t, err)
 		i := slices.IndexFunc(all, func(r batch.WorkerRecord) bool { return r.ID == "node-1" })
 		require.GreaterOrEqual(t, i, 0)
 		assert.Equal(t, 200, all[i].LiveAgents)
@@ -131,23 +136,14 @@ func TestWorkerLeavesNothingToOthersThatCannotServe(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
 		first := w.start("node-1", func(c *Config) { c.Slots, c.MaxAgents = 64, 64 })
 		time.Sleep(5 * time.Second)
-		for id, change := range map[string]func(*batch.WorkerRecord){
-			"other-tools": func(r *batch.WorkerRecord) { r.Tools = []string{"hear"} },
-			"other-model": func(r *batch.WorkerRecord) { r.Models = []string{"other"} },
-			"paused":      func(r *batch.WorkerRecord) { r.Pauses = []batch.Pause{{Kind: "down"}} },
-			"draining":    func(r *batch.WorkerRecord) { r.Draining = true },
-			"not-ready":   func(r *batch.WorkerRecord) { r.Ready = false },
-		} {
-			other := first.Status()
-			other.Consumer, other.ID = id, id
-			change(&other)
-			assert.NoError(t, w.store.Register(t.Context(), other, time.Hour))
-		}
+		w.addPeer(first, "other-tools", func(r *batch.WorkerRecord) { r.Tools = []string{"hear"} })
+		w.addPeer(first, "other-model", func(r *batch.WorkerRecord) { r.Models = []string{"other"} })
+		w.addPeer(first, "paused", func(r *batch.WorkerRecord) { r.Pauses = []batch.Pause{{Kind: "down"}} })
+		w.addPeer(first, "draining", func(r *batch.WorkerRecord) { r.Draining = true })
+		w.addPeer(first, "not-ready", func(r *batch.WorkerRecord) { r.Ready = false })
 		id := w.submit(40, func(c *spec.Compiled) { c.Model = "m" })
 		time.Sleep(400 * time.Millisecond)
-		info, err := w.store.Info(t.Context(), id)
-		assert.NoError(t, err)
-		assert.EqualValues(t, 40, info.Counts.Running)
+		assert.Equal(t, 40, w.claimed(id))
 		w.await(id, time.Minute)
 		first.end()
 	})
