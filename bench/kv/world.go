@@ -12,7 +12,8 @@ import (
 type policy interface {
 	// admit returns how many more agents may start now. waiting is the number of agents that have not started.
 	admit(w *world, waiting int) int
-	// mayCall reports whether an agent may make its next call. Otherwise it pauses at this turn boundary.
+	// mayCall reports whether an agent may make its next call. Otherwise it pauses at this turn boundary. A worker asks before the first
+	// call, too.
 	mayCall(w *world, a *agent) bool
 	// resume returns the paused agents that may continue.
 	resume(w *world) []*agent
@@ -145,7 +146,9 @@ func (w *world) decide() {
 		w.waiting = w.waiting[1:]
 		a.live = true
 		w.live = append(w.live, a)
-		w.call(a)
+		if a.paused = !w.policy.mayCall(w, a); !a.paused {
+			w.call(a)
+		}
 	}
 }
 
