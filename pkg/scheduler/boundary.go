@@ -76,7 +76,8 @@ func (l *Ledger) mustPause(a *account) bool {
 		s := c.line.until(a.arrival)
 		present += s.present
 		if s.running > 0 {
-			room -= float64(s.own) + float64(s.running)*c.growth().PerTurn
+			g := c.growth()
+			room -= float64(s.own) + float64(s.fresh)*g.next(0) + float64(s.running-s.fresh)*g.PerTurn
 		}
 	}
 	return room < 0 && present > 1

@@ -12,13 +12,21 @@ type Footprint struct {
 type Growth struct {
 	Start   float64 // own tokens of a new agent: its first prompt
 	Output  float64 // tokens that a model call writes
-	PerTurn float64 // own tokens that a further turn adds: tool results, and an answer
+	PerTurn float64 // own tokens that a further turn adds: tool results, and an answer; the first turn adds its answer only
 	Turns   float64 // model calls of a whole job
 	Doubt   float64 // of Turns: 1 before any job has ended, and less with each one
 }
 
 // mean returns the average size of an agent over its turns.
 func (g Growth) mean() float64 { return g.Start + g.Output + max(g.Turns-1, 0)/2*g.PerTurn }
+
+// next returns the tokens that an agent's next turn adds after so many turns.
+func (g Growth) next(turns int) float64 {
+	if turns == 0 {
+		return g.Output
+	}
+	return g.PerTurn
+}
 
 // headroom returns the share of the cache that the predicted peak of such agents may fill. In every turn to come, the growth
 // and the end of an agent differ from the mean, so agents with more turns can exceed the prediction by more. An agent of a
@@ -43,10 +51,7 @@ func (c *curve) addAll(agents, own, turns int, g Growth) {
 		return
 	}
 	n, left := float64(agents), max(g.Turns-float64(turns), 1)
-	size := float64(own) + n*g.PerTurn
-	if turns == 0 {
-		size = float64(own) + n*g.Output
-	}
+	size := float64(own) + n*g.next(turns)
 	for k := 0; left > 0; k++ {
 		if k == len(*c) {
 			*c = append(*c, 0)

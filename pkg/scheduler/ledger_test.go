@@ -73,6 +73,29 @@ func TestRoomReservesFutureGrowth(t *testing.T) {
 	assert.Equal(t, n, l.State().Live)
 }
 
+// The only turn of an agent adds an answer, and no result of a tool.
+func TestAgentsOfOneTurnDoNotPause(t *testing.T) {
+	t.Parallel()
+	l := NewLedger(LedgerConfig{Capacity: 10_000, BlockSize: 16})
+	l.Declare("b", 0, 1)
+	for i := range 40 {
+		id := fmt.Sprint("gone ", i)
+		l.Start(id, "b", 360, 0, nil)
+		l.Turn(id, 360, 90, 0, 10)
+		l.End(id, true)
+	}
+	n := l.Room("b", 360, 1_000)
+	assert.InDelta(t, 10_000/100, n, 5)
+	for i := range n {
+		l.Start(fmt.Sprint("a", i), "b", 360, 0, nil)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for i := range n {
+		assert.NoError(t, l.Await(over, fmt.Sprint("a", i)), "agent %d of %d", i, n)
+	}
+}
+
 // Paused agents will resume, so they leave no room for new ones. Otherwise the new ones would pause too, until this worker had
 // claimed far more jobs than it can run and kept them from other workers.
 func TestPausedAgentsLeaveNoRoom(t *testing.T) {
@@ -89,26 +112,32 @@ func TestPausedAgentsLeaveNoRoom(t *testing.T) {
 	}
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
-	admit := func(limit int) (held int) {
+	admit := func(limit int) {
 		for range l.Room("b", 400, limit) {
 			id := fmt.Sprint(l.State().Live)
 			l.Start(id, "b", 400, 0, nil)
-			if l.Await(over, id) != nil {
-				held++
-			}
+			require.NoError(t, l.Await(over, id), "the first turn adds little")
 		}
-		return held
 	}
-	require.Zero(t, admit(6))
+	admit(6)
 	for i := range 6 {
 		first(fmt.Sprint(i))
 	}
-	require.Positive(t, admit(100), "some of these wait before their first turn")
-	live := l.State().Live
-	for range 5 {
-		admit(100)
+	admit(100)
+	live, paused := l.State().Live, 0
+	for i := 6; i < live; i++ {
+		first(fmt.Sprint(i))
 	}
-	assert.Equal(t, live, l.State().Live)
+	for i := range live {
+		if l.Await(over, fmt.Sprint(i)) != nil {
+			paused++
+		}
+	}
+	require.Positive(t, paused)
+	for i := range 3 {
+		l.End(fmt.Sprint(i), true)
+	}
+	assert.Zero(t, l.Room("b", 400, 100), "the paused agents resume first")
 }
 
 func TestASharedPrefixCountsOnce(t *testing.T) {

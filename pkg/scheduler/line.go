@@ -6,6 +6,7 @@ import "sort"
 type sums struct {
 	own     int // tokens of the agents that are not paused
 	running int // agents that are not paused
+	fresh   int // agents that are not paused and have made no model call
 	present int // agents that are not away
 	queued  int // agents that are paused and not away
 	calls   int // agents with a call in flight
@@ -13,17 +14,20 @@ type sums struct {
 }
 
 func (s sums) plus(o sums) sums {
-	return sums{s.own + o.own, s.running + o.running, s.present + o.present, s.queued + o.queued, s.calls + o.calls, s.sent + o.sent}
+	return sums{s.own + o.own, s.running + o.running, s.fresh + o.fresh, s.present + o.present, s.queued + o.queued, s.calls + o.calls, s.sent + o.sent}
 }
 
 func (s sums) minus(o sums) sums {
-	return sums{s.own - o.own, s.running - o.running, s.present - o.present, s.queued - o.queued, s.calls - o.calls, s.sent - o.sent}
+	return sums{s.own - o.own, s.running - o.running, s.fresh - o.fresh, s.present - o.present, s.queued - o.queued, s.calls - o.calls, s.sent - o.sent}
 }
 
 // sums returns the account's own part.
 func (a *account) sums() (s sums) {
 	if !a.paused {
 		s.own, s.running = a.counted(), 1
+		if a.Turns == 0 {
+			s.fresh = 1
+		}
 	}
 	if !a.away {
 		s.present = 1

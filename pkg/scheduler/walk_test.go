@@ -20,7 +20,7 @@ func walkRoom(l *Ledger, a *account) (room float64, oldest bool) {
 	room, oldest = l.budget()-l.prefixes(nil), true
 	for _, b := range l.live {
 		if b.arrival <= a.arrival && !b.paused {
-			room -= float64(b.counted()) + b.class.growth().PerTurn
+			room -= float64(b.counted()) + b.class.growth().next(b.Turns)
 		}
 		oldest = oldest && (b.arrival >= a.arrival || b.away)
 	}
