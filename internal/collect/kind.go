@@ -124,7 +124,7 @@ func (s *shape) fits(v any) bool {
 		}
 		f, err := n.Float64()
 		whole := !strings.ContainsAny(n.String(), ".eE")
-		return err == nil && !math.IsInf(f, 0) && (!whole || math.Abs(f) <= exact)
+		return err == nil && holds(f, n.String()) && (!whole || math.Abs(f) <= exact)
 	case textKind:
 		return true
 	case jsonKind:
@@ -158,7 +158,7 @@ func integer(n json.Number) (int64, bool) {
 		return i, true
 	}
 	f, err := n.Float64()
-	if err != nil || f != math.Trunc(f) || math.Abs(f) > exact || !strings.ContainsAny(n.String(), ".eE") {
+	if err != nil || f != math.Trunc(f) || math.Abs(f) > exact || !strings.ContainsAny(n.String(), ".eE") || !holds(f, n.String()) {
 		return 0, false
 	}
 	return int64(f), true
@@ -330,4 +330,31 @@ func textOf(v any) (string, error) {
 	}
 	text, err := plainjson.Marshal(v)
 	return string(text), err
+}
+
+// holds reports whether f has the value of a JSON number: the shortest text of f has the same digits.
+func holds(f float64, number string) bool {
+	digits, exponent, ok := significant(number)
+	same, at, _ := significant(strconv.FormatFloat(f, 'e', -1, 64))
+	return ok && digits == same && exponent == at && !math.IsInf(f, 0)
+}
+
+// significant returns a number's digits without zeros at both ends, and the power of ten by which they are multiplied. Zero has none. ok is
+// false if the power does not fit an int.
+func significant(number string) (digits string, exponent int, ok bool) {
+	mantissa, power, scaled := strings.Cut(strings.ToLower(strings.TrimPrefix(number, "-")), "e")
+	before, after, _ := strings.Cut(mantissa, ".")
+	digits = strings.TrimLeft(before+after, "0")
+	if digits == "" {
+		return "", 0, true
+	}
+	if scaled {
+		n, err := strconv.Atoi(power)
+		if err != nil {
+			return "", 0, false
+		}
+		exponent = n
+	}
+	trimmed := strings.TrimRight(digits, "0")
+	return trimmed, exponent - len(after) + len(digits) - len(trimmed), true
 }
