@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -143,4 +144,12 @@ func TestEffectIsNotRetried(t *testing.T) {
 	}))
 	assert.True(t, call(t, p, "t", "").Failed)
 	assert.Equal(t, 1, runs)
+}
+
+func TestEffectThatBreaksDownMayHaveHappened(t *testing.T) {
+	t.Parallel()
+	for share, want := range map[Share]bool{Effect: true, Pure: false} {
+		p := newPool(t, tool(share, func(context.Context, json.RawMessage) (string, error) { panic("after the mail was sent") }))
+		assert.Equal(t, want, strings.Contains(call(t, p, "t", "").Content, "may or may not have done"))
+	}
 }

@@ -93,17 +93,23 @@ func (p *Pool) execute(ctx context.Context, r *request, limit time.Duration) out
 	case got.err == nil:
 		return outcome{content: present(got.content, r.tool.MaxBytes)}
 	case errors.Is(got.err, errBroke):
-		return failure("%s broke down on this call. Try other arguments, or go on without it.", r.tool.Name)
+		return r.unknown(failure("%s broke down on this call. Try other arguments, or go on without it.", r.tool.Name))
 	case ctx.Err() != nil:
 		return r.timedOut()
 	default:
 		after, transient := isTransient(got.err)
-		return outcome{content: present("Error: "+got.err.Error(), r.tool.MaxBytes), failed: true, transient: transient, after: after}
+		out := outcome{content: present("Error: "+got.err.Error(), r.tool.MaxBytes), failed: true, transient: transient, after: after}
+		if _, unanswered := errors.AsType[*unansweredError](got.err); unanswered {
+			return r.unknown(out)
+		}
+		return out
 	}
 }
 
-func (r *request) timedOut() outcome {
-	out := timedOut(r.tool.Name, r.timeout)
+func (r *request) timedOut() outcome { return r.unknown(timedOut(r.tool.Name, r.timeout)) }
+
+// unknown tells the model that a call with side effects may have had them.
+func (r *request) unknown(out outcome) outcome {
 	if r.share == Effect {
 		out.content += " It may or may not have done what was asked: look before you ask again."
 	}

@@ -16,6 +16,14 @@ import (
 // after is the wait that the service requests; 0 uses the pool's own. The pool never retries a tool with side effects.
 func Transient(err error, after time.Duration) error { return &transientError{err, after} }
 
+// Unanswered marks the error of a call that was sent and has no answer: it may have had its effect. The model of a tool with side effects
+// is told so. For other tools the error is transient.
+func Unanswered(err error) error { return Transient(&unansweredError{err}, 0) }
+
+type unansweredError struct{ error }
+
+func (e *unansweredError) Unwrap() error { return e.error }
+
 // HTTPStatus marks err with [Transient] if the response status is transient: 429, and 5xx except 501. It honours a
 // Retry-After header up to an hour. A date in that header is relative to the server's clock, if the response has a Date.
 func HTTPStatus(resp *http.Response, err error) error {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"regexp"
 	"strings"
@@ -72,7 +73,7 @@ func (h HTTP) Tool(transport http.RoundTripper) (toolpool.Tool, error) {
 		Transport: transport,
 		CheckRedirect: func(r *http.Request, via []*http.Request) error {
 			if r.URL.Host != via[0].URL.Host || r.URL.Scheme != via[0].URL.Scheme || len(via) > 5 {
-				return errors.New("it redirects to another host")
+				return errRedirects
 			}
 			return nil
 		},
@@ -87,6 +88,8 @@ func (h HTTP) Tool(transport http.RoundTripper) (toolpool.Tool, error) {
 	return tool, nil
 }
 
+var errRedirects = errors.New("it redirects to another host")
+
 func (h HTTP) call(ctx context.Context, client *http.Client, raw json.RawMessage) (string, error) {
 	args, err := readArgs(raw)
 	if err != nil {
@@ -96,11 +99,18 @@ func (h HTTP) call(ctx context.Context, client *http.Client, raw json.RawMessage
 	if err != nil {
 		return "", err
 	}
+	connected := false
+	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected = true }}))
 	resp, err := client.Do(req)
-	if err != nil {
-		if ctx.Err() != nil {
-			return "", ctx.Err()
-		}
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case errors.Is(err, errRedirects):
+		return "", fmt.Errorf("%s redirects to another host, so its answer is not read", h.Name)
+	case connected:
+		return "", toolpool.Unanswered(fmt.Errorf("%s closed the connection without an answer", h.Name))
+	default:
 		return "", toolpool.Transient(fmt.Errorf("%s cannot be reached; go on without it or try again later", h.Name), 0)
 	}
 	defer resp.Body.Close() // read up to the limit
@@ -109,16 +119,21 @@ func (h HTTP) call(ctx context.Context, client *http.Client, raw json.RawMessage
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
-		return "", toolpool.Transient(fmt.Errorf("%s ended its answer early", h.Name), 0)
+		return "", toolpool.Unanswered(fmt.Errorf("%s ended its answer early", h.Name))
 	}
 	text := string(body)
 	if len(body) > h.MaxAnswer {
 		text = fmt.Sprintf("%s\n[cut: the answer is longer than %d bytes]", strings.ToValidUTF8(text[:h.MaxAnswer], ""), h.MaxAnswer)
 	}
-	if resp.StatusCode >= http.StatusMultipleChoices {
-		return "", toolpool.HTTPStatus(resp, fmt.Errorf("%s answered %s: %.1000s", h.Name, resp.Status, text))
+	switch err := fmt.Errorf("%s answered %s: %.1000s", h.Name, resp.Status, text); resp.StatusCode {
+	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusGatewayTimeout: // a failure in the middle of the call
+		return "", toolpool.HTTPStatus(resp, toolpool.Unanswered(err))
+	default:
+		if resp.StatusCode < http.StatusMultipleChoices {
+			return text, nil
+		}
+		return "", toolpool.HTTPStatus(resp, err)
 	}
-	return text, nil
 }
 
 // climbs reports whether a server could find a "." or ".." segment in a path, even if it decodes the path twice.

@@ -216,7 +216,7 @@ func TestHTTP(t *testing.T) {
 	key := map[string]string{"X-Key": "k1"}
 	assert.Equal(t, "GET /orders/a%2Fb%3Fc?q=x+y key=k1 ", try(owntool.HTTP{URL: server.URL + "/orders/{text}", Query: map[string]string{"q": "{more}", "n": "{n}"}, Headers: key}, `{"text":"a/b?c","more":"x y"}`).Content)
 	assert.Equal(t, `POST /new key= {"text":"x"}`, try(owntool.HTTP{URL: server.URL + "/new", Body: true}, `{"text":"x"}`).Content)
-	for path, want := range map[string]string{"/away": "cannot be reached", "/refused": "answered 404 Not Found: no such order"} {
+	for path, want := range map[string]string{"/away": "redirects to another host", "/refused": "answered 404 Not Found: no such order"} {
 		r := try(owntool.HTTP{URL: server.URL + path, Headers: key}, `{"text":"x"}`)
 		assert.True(t, r.Failed)
 		assert.Contains(t, r.Content, want)
@@ -231,5 +231,36 @@ func TestHTTP(t *testing.T) {
 	} {
 		_, err := owntool.HTTP{Name: "h", URL: url, Parameters: textParameters}.Tool(transport)
 		assert.ErrorContains(t, err, want, url)
+	}
+}
+
+// A service may act and then break off. The model must not take the call for one that never arrived.
+func TestHTTPCallWithoutAnswerMayHaveHadItsEffect(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/closes":
+			panic(http.ErrAbortHandler)
+		case "/cuts":
+			w.Header().Set("Content-Length", "100")
+			_, _ = io.WriteString(w, "booked")
+		case "/fails":
+			http.Error(w, "oops", http.StatusInternalServerError)
+		case "/refuses":
+			http.Error(w, "no", http.StatusConflict)
+		}
+	}))
+	defer server.Close()
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	const doubt = "It may or may not have done what was asked: look before you ask again."
+	for url, want := range map[string]bool{
+		server.URL + "/closes": true, server.URL + "/cuts": true, server.URL + "/fails": true, server.URL + "/refuses": false, gone.URL: false,
+	} {
+		tool, err := owntool.HTTP{Name: "h", Description: "Books.", URL: url, Body: true, Parameters: textParameters}.Tool(&http.Transport{DisableKeepAlives: true})
+		require.NoError(t, err)
+		r := call(t, pool(t, tool), "h", `{"text":"x"}`)
+		assert.True(t, r.Failed)
+		assert.Equal(t, want, strings.HasSuffix(r.Content, doubt), r.Content)
 	}
 }
