@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/internal/terminal"
 )
 
 // fullDisk fails every write with ENOSPC.
@@ -22,6 +24,6 @@ func TestRunReportsFullDisk(t *testing.T) {
 	var errs bytes.Buffer
 	status := run(t.Context(), []string{"coordinator", "run", spec},
 		streams{strings.NewReader(""), fullDisk{}, &errs, func(string) string { return "" }})
-	require.Equal(t, 1, status)
+	require.Equal(t, terminal.ExitUnfinished, status)
 	require.Contains(t, errs.String(), "no space left on device")
 }

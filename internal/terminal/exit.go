@@ -16,6 +16,7 @@ const (
 	ExitJobsFailed  = 1 // at least one job failed or was cancelled, or the command itself failed after its start
 	ExitUsage       = 2 // usage, spec or input error; nothing was submitted
 	ExitUnreachable = 3 // Redis or a backend cannot be reached
+	ExitUnfinished  = 4 // jobs have no result: the budget is used up, or this machine stopped the run
 	ExitInterrupted = 130
 )
 
@@ -32,9 +33,17 @@ func ExitStatus(ctx context.Context, err error) int {
 		return ExitUnreachable
 	case fault.IsUsage(err):
 		return ExitUsage
+	case isUnfinished(err):
+		return ExitUnfinished
 	default:
 		return ExitJobsFailed
 	}
+}
+
+func isUnfinished(err error) bool {
+	_, paused := errors.AsType[*fault.PausedError](err)
+	_, brokenOff := errors.AsType[*fault.BrokenOffError](err)
+	return paused || brokenOff
 }
 
 // Message returns the text of an error for the user of a program with this name, with the command that helps.

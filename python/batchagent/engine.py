@@ -158,7 +158,7 @@ class Engine:
             await self._ended.wait()
 
     def check(self, folder: str, name: str | None) -> None:
-        """Raise an exception unless the batch was completed."""
+        """Raise an exception unless every job has a result. With status 1, some of the results are failures."""
         code = self._process.returncode
         if code in (0, 1):
             return

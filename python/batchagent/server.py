@@ -65,7 +65,18 @@ class ServerRun:
             if response.headers.get("Batchagent-Phase") == "DONE":
                 self._after = "0"
                 del self._stages[0]
+            else:
+                await self._check_budget(client, stage)
         return None
+
+    async def _check_budget(self, client: httpx.AsyncClient, stage: str) -> None:
+        """Raise an exception if the batch waits for a larger budget."""
+        info = (await _request(client, lambda: client.build_request("GET", f"batches/{stage}"))).json()
+        if info.get("paused"):
+            advice = f"raise it with `batchagent budget {self._batch}`"
+            if self._name is not None:
+                advice += f"; then the same call with name={self._name!r} collects the rest"
+            raise ServerError(f"batch {stage} is paused, because its budget is used up: {advice}", kind="paused")
 
     async def close(self) -> None:
         if self._batch and self._stages:

@@ -11,10 +11,11 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from batchagent import BatchAgent, EngineError
+from batchagent import BatchAgent, EngineError, Results
 from batchagent.engine import Engine
 
 from harness import wait_until
@@ -109,6 +110,17 @@ def test_a_crashed_engine_is_an_error_and_the_run_goes_on(slow_simulator: str) -
     with pytest.raises(EngineError, match=re.escape("killed by SIGKILL; the same call with name='nightly' runs the rest")):
         asyncio.run(main())
     resume(slow_simulator)
+
+
+def test_a_budget_that_is_used_up_is_an_error_and_the_run_goes_on(slow_simulator: str) -> None:
+    def run(**more: object) -> Results[Any]:
+        return BatchAgent.run_sync(task="Sort {input}", inputs=list(range(ROWS)), max_inflight=2, backend=slow_simulator, **more)
+
+    with pytest.raises(EngineError, match="the budget of this run is used up"):
+        run(budget={"batch": {"tokens": 100}})
+    with pytest.raises(EngineError, match=re.escape("the same call with name='nightly' runs the rest")):
+        run(budget={"batch": {"tokens": 100}}, name="nightly")
+    assert [r.index for r in run(name="nightly")] == list(range(ROWS))
 
 
 def test_cancelling_a_task_ends_the_engine(slow_simulator: str) -> None:

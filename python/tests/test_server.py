@@ -53,6 +53,12 @@ def test_a_batch_runs_on_the_workers(url: str) -> None:
     assert results.to_pandas()["text"].equals(frame["text"])
 
 
+def test_a_budget_that_is_used_up_on_the_server_is_an_error(url: str) -> None:
+    with pytest.raises(ServerError, match="is paused, because its budget is used up") as raised:
+        BatchAgent.run_sync(task="Sort {input}", inputs=list(range(20)), max_inflight=1, budget={"batch": {"tokens": 10}}, server=url)
+    assert raised.value.kind == "paused"
+
+
 def test_python_tools_serve_a_cluster(url: str) -> None:
     for function, told in ((city, "found Rome"), (book, "booked Rome")):
         results = BatchAgent.run_sync(task='Look for "Rome" {input}', inputs=[1, 2], tools=[function], transcripts=True, server=url)
