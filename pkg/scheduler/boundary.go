@@ -94,7 +94,7 @@ func (l *Ledger) mayResume(a *account) bool {
 	held := l.projection(false)
 	g := a.class.growth()
 	held.add(Footprint{Own: a.counted(), Turns: a.Turns}, g)
-	return older.present == 0 || held.peak() <= l.spared(g.headroom())*l.budget()-l.prefixes(nil)
+	return older.present == 0 || held.peak() <= l.spared(g.headroom(l.budget()))*l.budget()-l.prefixes(nil)
 }
 
 // olderThan sums over the agents of all classes that arrived before a.

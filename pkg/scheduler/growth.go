@@ -31,10 +31,12 @@ func (g Growth) next(turns int) float64 {
 // headroom returns the share of the cache that the predicted peak of such agents may fill. In every turn to come, the growth
 // and the end of an agent differ from the mean, so agents with more turns can exceed the prediction by more. An agent of a
 // single turn has nothing in the cache that could be evicted before a next turn, and may fill all of it. Agents that start before
-// any has ended grow together, to a length that nobody knows yet, so they get less. The form of the function is a choice.
-func (g Growth) headroom() float64 {
+// any has ended grow together, to a length that nobody knows yet, so they get less. Only whole agents start, so on average half an
+// agent's part of the cache is free anyway; the share includes it. budget is the cache in tokens. The form of the function is a choice.
+func (g Growth) headroom(budget float64) float64 {
+	free := max(spread-g.mean()/(2*max(budget, 1)), 0)
 	toCome := 1 - 1/max(g.Turns, 1)
-	return 1 - (spread+doubt*g.Doubt)*toCome*toCome
+	return 1 - (free+doubt*g.Doubt)*toCome*toCome*toCome
 }
 
 // curve is the number of tokens that agents hold together at each step from now. At each step, every agent makes its next model

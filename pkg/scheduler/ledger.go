@@ -20,9 +20,9 @@ const (
 	// lossSeen is a share of an agent's tokens. Smaller losses are rounding.
 	lossSeen = 0.02
 	// spread is the share of the cache that stays free of the predicted peak of agents with many turns; see headroom.
-	spread = 0.12
+	spread = 0.2
 	// doubt is a further share, while the length of a job is unknown.
-	doubt = 0.2
+	doubt = 0.22
 	// occupancy is the share of the cache that agents of average size may fill.
 	occupancy = 0.85
 	// belief is the weight of an assumption, in agents.
@@ -276,7 +276,7 @@ func (l *Ledger) Room(batch string, startBytes, limit int) int {
 	c.guess = float64(c.tokens(startBytes))
 	g := c.growth()
 	held, prefixes := l.projection(true), l.prefixes(c)
-	peak := l.spared(g.headroom())*l.budget() - prefixes
+	peak := l.spared(g.headroom(l.budget()))*l.budget() - prefixes
 	mean := l.spared(occupancy)*l.budget() - prefixes - l.means()
 	if c.maxTurns == 1 {
 		mean = math.Inf(1)

@@ -330,9 +330,12 @@ func BenchmarkRoom(b *testing.B) {
 
 func TestHeadroomDependsOnTurns(t *testing.T) {
 	t.Parallel()
-	for turns, want := range map[float64]float64{0: 1, 1: 1, 2: 1 - spread/4, 10: 1 - spread*0.81} {
-		assert.InDelta(t, want, Growth{Turns: turns}.headroom(), 1e-9, turns)
+	for turns, want := range map[float64]float64{0: 1, 1: 1, 2: 1 - spread/8, 10: 1 - spread*0.729} {
+		assert.InDelta(t, want, Growth{Turns: turns}.headroom(1e6), 1e-9, turns)
 	}
+	large := Growth{Start: 100, Turns: 10}
+	assert.InDelta(t, 1-(spread-0.05)*0.729, large.headroom(1_000), 1e-9, "half of an agent is a twentieth of the cache")
+	assert.InDelta(t, 1, large.headroom(200), 1e-9)
 }
 
 // A paused agent loses its part of the cache to others. The loss is no shortfall and does not change the learned capacity.

@@ -46,7 +46,7 @@ func walkResume(l *Ledger, a *account) (room float64, oldest, waits bool) {
 	held, g := walkProjection(l, false), a.class.growth()
 	own := a.Own - a.class.tokens(a.class.holding.overlap(a))
 	held.add(Footprint{Own: max(own, 0), Turns: a.Turns}, g)
-	return g.headroom()*l.budget() - l.prefixes(nil) - held.peak(), oldest, waits
+	return g.headroom(l.budget())*l.budget() - l.prefixes(nil) - held.peak(), oldest, waits
 }
 
 // walkBoundary returns whether the agent pauses at its turn boundary. The decision is open if rounding decides.
