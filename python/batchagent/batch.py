@@ -276,9 +276,16 @@ class _Loop:
 
     def __enter__(self) -> _Loop:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="batchagent-loop", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="batchagent-loop", daemon=True)
         self._thread.start()
         return self
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                return self._loop.run_forever()
+            except (KeyboardInterrupt, SystemExit):
+                pass  # a task raised it; whoever waits for the task gets it, too
 
     def run(self, work: Coroutine[Any, Any, R]) -> R:
         """Run to the end. After a KeyboardInterrupt, cancel the work and wait for its end first."""

@@ -141,6 +141,43 @@ def test_exceptions_fail_their_row_alone() -> None:
     assert "an agent that exits" in results[2].error.message  # type: ignore[union-attr]
 
 
+class Fatal(BaseException):
+    """An exception that is no Exception, like those of pytest.fail and of extensions in Rust."""
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+@pytest.mark.parametrize("run", [BatchAgent.run_sync, lambda **o: asyncio.run(BatchAgent.run(**o))])
+def test_exceptions_of_every_class_fail_their_row_alone(run: Any, is_async: bool) -> None:
+    raised = [None, Fatal("a panic"), KeyboardInterrupt("of the agent"), asyncio.CancelledError("by itself"), GeneratorExit("at the end"), SystemExit(3)]
+
+    def check(row: dict[str, Any]) -> str:
+        error = raised[row["input"]]
+        if error is not None:
+            raise error
+        return "fine"
+
+    async def check_async(row: dict[str, Any]) -> str:
+        await asyncio.sleep(0)
+        return check(row)
+
+    results = run(agent=check_async if is_async else check, inputs=list(range(len(raised))), max_attempts=1)
+    assert results[0].output == "fine" and [r.error.type for r in results.failed] == ["ProgramFailed"] * 5
+    assert "Fatal: a panic (" in results[1].error.message and "KeyboardInterrupt: of the agent (" in results[2].error.message
+
+
+def test_a_task_of_an_agent_does_not_end_the_loop() -> None:
+    async def exits() -> None:
+        raise KeyboardInterrupt("in a task")
+
+    async def check(row: dict[str, Any]) -> str:
+        if row["input"] == 1:
+            await asyncio.create_task(exits())
+        return "fine"
+
+    results = BatchAgent.run_sync(agent=check, inputs=[0, 1, 2], max_attempts=1)
+    assert [r.ok for r in results] == [True, False, True] and "in a task" in results[1].error.message  # type: ignore[union-attr]
+
+
 def loop(calls: list[str]) -> Any:
     @tool(share="pure")
     def find(key: str) -> str:

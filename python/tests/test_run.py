@@ -89,6 +89,14 @@ def test_on_result_may_be_async_and_may_fail(caplog: pytest.LogCaptureFixture) -
     assert "on_result failed for row 2" in caplog.text
 
 
+def test_an_exception_of_every_class_in_on_result_ends_the_run() -> None:
+    def on_result(r: AgentResult[Any]) -> None:
+        raise KeyboardInterrupt("enough")
+
+    with pytest.raises(KeyboardInterrupt, match="enough"):
+        BatchAgent.run_sync(task="{text}", inputs=ROWS, on_result=on_result)
+
+
 def never(value: int) -> int:
     raise ValueError("no count is good enough")
 
