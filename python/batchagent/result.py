@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create
 from pydantic_core import from_json
 
 from .errors import AgentError
+from .raised import by_user, text_of
 from .rows import Rows
 
 T = TypeVar("T")
@@ -42,13 +43,15 @@ class Reader(Generic[T]):
         result._line = line
         result._output = _UNREAD
         result.error = None
-        refused: ValidationError | None = None
+        refused: BaseException | None = None
         try:
             checked: Any = self._line.model_validate_json(line)
             if checked.status == "ok":
                 result.index = self._row(checked.index)
                 return result
-        except ValidationError as e:  # of the output, or no output at all
+        except BaseException as e:  # of the output, no output at all, or an exception of the user's validator
+            if by_user(e):
+                raise
             refused = e
         fields = from_json(line, cache_strings="keys")
         result.index = self._row(fields["index"])
@@ -57,8 +60,7 @@ class Reader(Generic[T]):
             result.error = AgentError(told["type"], told["message"], told.get("retryable", False), told.get("raw"))
             result._output = None
         elif refused is not None:
-            text = "; ".join(f"{'.'.join(map(str, p['loc'][1:])) or 'output'}: {p['msg']}" for p in refused.errors(include_url=False))
-            result.error = AgentError("OutputInvalid", f"the output matches the schema and not the type: {text}", False, _raw(fields))
+            result.error = AgentError("OutputInvalid", f"the output matches the schema and not the type: {_why(refused)}", False, _raw(fields))
             result._output = None
         return result
 
@@ -74,6 +76,12 @@ class Reader(Generic[T]):
         checked: Any = self._line.model_validate_json(line)
         output = checked.output
         return output
+
+
+def _why(refused: BaseException) -> str:
+    if not isinstance(refused, ValidationError):
+        return text_of(refused)
+    return "; ".join(f"{'.'.join(map(str, p['loc'][1:])) or 'output'}: {p['msg']}" for p in refused.errors(include_url=False))
 
 
 def _raw(fields: dict[str, Any]) -> str:

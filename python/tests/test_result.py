@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from batchagent.result import Reader
 from batchagent.results import Results
@@ -37,6 +37,24 @@ def test_lines(output_type: type[Topic] | None) -> None:
 def test_an_output_of_another_type_is_an_error() -> None:
     result = Reader(Topic).read(OK.replace(b'{"topic":"t"}', b'{"topic":1}'))
     assert result.error is not None and result.error.type == "OutputInvalid" and result.status == "failed"
+
+
+class Fatal(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("raised", [ZeroDivisionError("by zero"), KeyError("no key"), Fatal("a panic")])
+def test_an_exception_of_a_validator_is_an_error_of_its_row(raised: BaseException) -> None:
+    class Checked(Topic):
+        @field_validator("topic")
+        @classmethod
+        def check(cls, value: str) -> str:
+            raise raised
+
+    result = Reader(Checked).read(OK)
+    assert result.index == 7 and result.output is None and result.error is not None
+    assert result.error.type == "OutputInvalid" and f"{type(raised).__name__}: {raised}" in result.error.message
+    assert result.error.raw == '{"topic": "t"}'
 
 
 @pytest.mark.parametrize("on", [True, False])
