@@ -96,7 +96,7 @@ def as_agent(given: Any) -> AgentDefinition | dict[str, Any]:
     """Read ``agent=``: an agent, a function, or a dict as in a spec."""
     if isinstance(given, AgentDefinition):
         return given
-    if isinstance(given, Mapping):
+    if isinstance(given, Mapping) and given:
         return dict(given)
     if callable(given):
         return agent(given)

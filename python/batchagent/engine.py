@@ -89,7 +89,7 @@ class LocalRun:
         _write(folder / "spec.json", spec)
         command = [engine_binary(), "run", str(folder / "spec.json"), "--format", "jsonl", "--tools-root", str(o.get("tools_root") or ".")]
         for flag in ("backend", "max_inflight", "reuse", "limit", "sample", "seed"):
-            if o.get(flag):
+            if o.get(flag) is not None:
                 command += [f"--{flag.replace('_', '-')}", str(o[flag])]
         if self._out is not None:
             self._out.parent.mkdir(parents=True, exist_ok=True)

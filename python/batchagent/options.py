@@ -140,6 +140,8 @@ def translated(options: Mapping[str, Any]) -> dict[str, Any]:
         o.setdefault("keep_preamble", not o.pop("strip_preamble"))
     if "runtime" in o:
         raise TypeError("runtime= is not supported: the engine runs the agents; give backend= and model=")
+    if o.get("name") == "":
+        raise ValueError("name is empty; give a name, or None")
     _check_rerun(o)
     known = Options.__annotations__.keys() | {"plan", "reduce"}
     unknown = sorted(o.keys() - known)
@@ -158,6 +160,8 @@ def _check_rerun(o: Mapping[str, Any]) -> None:
     rerun = o.get("rerun")
     if rerun is None:
         return
+    if not rerun:
+        raise ValueError("rerun is empty; give a condition such as 'failed', or None")
     if o.get("server"):
         if isinstance(rerun, str) or sorted(rerun) != ["batch", "where"]:
             raise ValueError('with server=, rerun= names the earlier batch, too: rerun={"batch": results.batch, "where": "failed"}')

@@ -44,6 +44,12 @@ def test_options_of_a_kept_run_are_checked() -> None:
         spec(rerun="failed", server="http://h")
     with pytest.raises(ValueError, match="a condition such as 'failed'"):
         spec(rerun={"batch": "b", "where": "failed"}, name="n")
+    with pytest.raises(ValueError, match="rerun is empty"):
+        spec(rerun="", name="n")
+    with pytest.raises(ValueError, match="name is empty"):
+        spec(name="")
+    with pytest.raises(TypeError, match="is no agent"):
+        spec(agent={})
 
 
 def test_tools_have_the_name_of_their_server_on_a_cluster() -> None:

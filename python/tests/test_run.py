@@ -131,6 +131,13 @@ def test_mistakes_are_exceptions() -> None:
         BatchAgent.run_sync(task="{text}", inputs=ROWS, tools=["no_such_tool"])
 
 
+@pytest.mark.parametrize("option", [{"limit": 0}, {"sample": 0}, {"max_inflight": 0}, {"seed": 0}])
+def test_zero_is_no_missing_option(option: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match=f"{next(iter(option)).replace('_', '.')}.*(above 0|at least 1|goes with --sample)"):
+        BatchAgent.run_sync(task="{text}", inputs=ROWS, **option)
+    assert len(BatchAgent.run_sync(task="{text}", inputs=ROWS, sample=2, seed=0)) == 2
+
+
 def test_no_rows_are_no_work() -> None:
     assert BatchAgent.run_sync(task="{text}", inputs=[]) == []
 
