@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create
 from pydantic_core import from_json
 
 from .errors import AgentError
+from .exact import validated
 from .raised import by_user, text_of
 from .rows import Rows
 
@@ -72,8 +73,7 @@ class Reader(Generic[T]):
         if not self._typed:
             output = from_json(line)["output"]
             return output
-        # The type reads the line itself, so that it sees numbers with all their digits.
-        checked: Any = self._line.model_validate_json(line)
+        checked: Any = validated(self._line, line)
         output = checked.output
         return output
 

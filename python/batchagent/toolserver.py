@@ -21,6 +21,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from .definition import ToolDefinition, as_text
+from .exact import part_of
 from .raised import Raised, by_user, text_of, wrapped
 from .version import __version__
 
@@ -153,7 +154,7 @@ def _handler(server: ToolServer) -> type[BaseHTTPRequestHandler]:
             elif method == "tools/list":
                 self.answer(message["id"], {"tools": [_described(t) for t in server.tools.values()]})
             elif method == "tools/call" and params.get("name") in server.tools:
-                ok, text = self.run_tool(params["name"], json.dumps(params.get("arguments") or {}).encode())
+                ok, text = self.run_tool(params["name"], part_of(body, lambda m: m["params"].get("arguments") or {}))
                 self.answer(message["id"], {"content": [{"type": "text", "text": text}], "isError": not ok})
             else:
                 self.answer(message["id"], error={"code": -32601, "message": f"no method {method}"})

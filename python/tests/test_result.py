@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import gc
+from decimal import Decimal
+from typing import Any, Optional, Union
 
 import pytest
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from batchagent.result import Reader
 from batchagent.results import Results
@@ -37,6 +40,39 @@ def test_lines(output_type: type[Topic] | None) -> None:
 def test_an_output_of_another_type_is_an_error() -> None:
     result = Reader(Topic).read(OK.replace(b'{"topic":"t"}', b'{"topic":1}'))
     assert result.error is not None and result.error.type == "OutputInvalid" and result.status == "failed"
+
+
+class Numbers(BaseModel):
+    price: Decimal
+    n: int
+    x: float
+    any: Any
+    text: Union[str, float]
+    day: datetime.date
+    pair: tuple[int, Decimal]
+    nested: Optional[Numbers] = None
+
+
+def test_numbers_keep_their_digits() -> None:
+    more = b'"x":0.1234567890123456789,"any":[0.1234567890123456789,1],"text":12345678.12345678901,"day":"2026-01-02"'
+    output = b'{"price":12345678901234567890.123456789,"n":9007199254740993.0,%b,"pair":[1e0,1e-400]}' % more
+    for text in (output, output[:-1] + b',"nested":' + output + b"}"):
+        line = OK.replace(b'{"topic":"t"}', text)
+        n = Reader(Numbers).read(line).output
+        n = n.nested or n  # type: ignore[union-attr]
+        assert (n.price, n.n) == (Decimal("12345678901234567890.123456789"), 9007199254740993)
+        assert (n.x, n.any, n.text, n.day) == (0.1234567890123456789, [0.1234567890123456789, 1], 12345678.12345678901, datetime.date(2026, 1, 2))
+        assert n.pair == (1, Decimal("1e-400"))
+
+
+def test_other_values_stay_those_of_json() -> None:
+    class Coded(BaseModel):
+        model_config = ConfigDict(val_json_bytes="base64")
+        data: bytes
+        price: float
+
+    read = Reader(Coded).read(OK.replace(b'{"topic":"t"}', b'{"data":"aGk=","price":0.1234567890123456789}')).output
+    assert read == Coded(data=b"hi", price=0.1234567890123456789)
 
 
 class Fatal(BaseException):

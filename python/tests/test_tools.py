@@ -7,6 +7,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
 
@@ -15,6 +16,7 @@ from pydantic import Field
 
 from batchagent import BatchAgent, Tool, ToolError, tool
 from batchagent.definition import as_text
+from batchagent.exact import part_of
 from batchagent.toolfile import rate, settings
 from batchagent.toolserver import ToolServer
 
@@ -163,6 +165,16 @@ def post(port: int, path: str, body: Any, secret: str = "s3cret", timeout: float
         return e.code, e.read().decode()
     except TimeoutError:
         return 0, ""
+
+
+def test_arguments_keep_their_digits() -> None:
+    def show(x: Decimal, y: int = 0) -> str:
+        return f"{x} {y}"
+
+    call = b'{"x":12345678901234567890.123456789,"y":9007199254740993.0}'
+    assert tool(show).call(call) == "12345678901234567890.123456789 9007199254740993"
+    body = b'{"id":1.5,"method":"tools/call","params":{"arguments":%b,"name":"show"}}' % call
+    assert part_of(body, lambda m: m["params"]["arguments"]).replace(b" ", b"") == call
 
 
 class Fatal(BaseException):
