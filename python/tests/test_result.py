@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import datetime
 import gc
+import json
 from decimal import Decimal
 from typing import Any, Optional, Union
 
+import pandas as pd
 import pytest
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from batchagent.result import Reader
 from batchagent.results import Results
+from batchagent.rows import read_inputs
 
 
 class Topic(BaseModel):
@@ -73,6 +76,58 @@ def test_other_values_stay_those_of_json() -> None:
 
     read = Reader(Coded).read(OK.replace(b'{"topic":"t"}', b'{"data":"aGk=","price":0.1234567890123456789}')).output
     assert read == Coded(data=b"hi", price=0.1234567890123456789)
+
+
+BIG, HUGE = 2**53 + 1, 2**200
+
+
+def table(*values: Any) -> Results[Any]:
+    lines = [json.dumps({"batch": "b", "job_id": f"job-{i}", "index": i, "status": "ok", "output": {"n": v}, "attempts": 1}).encode() for i, v in enumerate(values)]
+    return Results([Reader(None).read(line) for line in lines])
+
+
+@pytest.mark.parametrize("values, pandas, polars", [
+    ([BIG, None], "Int64", "Int64"),
+    ([1, None], "Int64", "Int64"),
+    ([1, 2], "int64", "Int64"),
+    ([2**63, None], "UInt64", "Int128"),
+    ([2**63, 1], "uint64", "Int128"),
+    ([2**63, -1], "object", "Int128"),
+    ([HUGE, None], "object", "String"),
+    ([BIG, 0.5], "object", "String"),
+    ([1, 0.5, None], "float64", "Float64"),
+    (["a", None], "str", "String"),
+    (["a", HUGE], "object", "String"),
+    ([True, 5], "object", "String"),
+    ([[1], [BIG, None], None], "object", "List(Int64)"),
+    ([[1], ["a"]], "object", "String"),
+    ([{"a": HUGE}, {"b": 1}], "object", "String"),
+    ([{"a": 1}, {"b": "c"}], "object", "Struct({'a': Int64, 'b': String})"),
+])
+def test_tables_change_no_value(values: list[Any], pandas: str, polars: str) -> None:
+    column = table(*values).to_pandas()["n"]
+    assert [None if v is None or v is pd.NA or v != v else v for v in column] == values
+    assert str(column.dtype) in (pandas, "object" if pandas == "str" else pandas)
+    series = table(*values).to_polars()["n"]
+    assert str(series.dtype) == polars
+    if polars == "String":
+        assert series.to_list() == [v if v is None or isinstance(v, str) else json.dumps(v, separators=(",", ":")) for v in values]
+    elif not polars.startswith("Struct"):
+        assert series.to_list() == values
+
+
+def test_tables_change_no_value_of_the_inputs() -> None:
+    def both(inputs: Any) -> tuple[Any, Any]:
+        lines = [OK.replace(b'"index":7', b'"index":%d' % i) for i in range(2)]
+        results = Results([Reader(None).read(line) for line in lines], rows=read_inputs(inputs))  # type: ignore[arg-type]
+        return results.to_pandas()["k"], results.to_polars()["k"]
+
+    frame = pd.DataFrame({"k": pd.array([BIG, None], dtype="Int64")})
+    pandas, polars = both(frame)
+    assert str(pandas.dtype) == "Int64" and pandas[0] == BIG and polars.to_list() == [BIG, None]
+    for values in ([b"\xff", "a"], [Decimal("0.1"), 0.5], [b"b", HUGE]):
+        pandas, polars = both([{"k": v} for v in values])
+        assert pandas.tolist() == values and polars.to_list() in (values, list(map(str, values)))
 
 
 class Fatal(BaseException):
