@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 import batchagent
 from batchagent import BatchAgent, EngineError, Job, SyncJob, ToolError, agent, tool
@@ -139,6 +139,32 @@ def test_exceptions_fail_their_row_alone() -> None:
     assert results[0].output == "fine" and [r.error.type for r in results.failed if r.error] == ["ProgramFailed"] * 3
     assert "KeyError: 'no such key' (" in results[1].error.message and "in check)" in results[1].error.message  # type: ignore[union-attr]
     assert "an agent that exits" in results[2].error.message  # type: ignore[union-attr]
+
+
+class Named(BaseModel):
+    n: int = Field(alias="N")
+
+
+class Both(BaseModel):
+    m: int = Field(validation_alias="in", serialization_alias="out")
+
+
+@dataclasses.dataclass
+class Holder:
+    inner: Named
+
+
+@pytest.mark.parametrize("made", [Named(N=1), Both.model_validate({"in": 1}), Holder(Named(N=1)), [Named(N=1)], {"k": Named(N=1)}])
+def test_aliases_name_fields_of_rows_and_answers(made: Any) -> None:
+    kind = {list: list[Named], dict: dict[str, Named]}.get(type(made), type(made))
+
+    async def give(row: Any) -> Any:
+        assert row == {list: {"input": [{"n": 1}]}, dict: {"k": {"n": 1}}}.get(type(made), made)
+        return made
+
+    give.__annotations__ = {"row": Any if isinstance(made, list) else kind, "return": kind}
+    results = BatchAgent.run_sync(agent=give, inputs=[made])
+    assert results.outputs == [made], results[0]
 
 
 class Fatal(BaseException):
