@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,23 +24,31 @@ def read_row(row_type: Any, fields: Any) -> Any:
 
 def written(value: Any) -> bytes:
     """Return a value as JSON. Fields have the names by which their model reads them, as in its JSON Schema."""
-    return to_json(_named(value, to_jsonable_python(value, by_alias=False)), inf_nan_mode="null")
+    plain = _named(value, to_jsonable_python(value, by_alias=False))
+    output = to_json(plain, inf_nan_mode="null")
+    if output != to_json(plain):
+        raise _not_finite("NaN or infinity")
+    return output
 
 
 def _named(value: Any, plain: Any) -> Any:
     """Rename the fields of ``plain``, which is ``value`` as JSON. A part that was written in another form stays as it is."""
     if isinstance(value, RootModel):
         return _named(value.root, plain)
-    if isinstance(value, BaseModel) or dataclasses.is_dataclass(value):
-        if not isinstance(plain, dict):
-            return plain
+    if isinstance(plain, dict) and (isinstance(value, BaseModel) or dataclasses.is_dataclass(value)):
         found = type(value).model_fields if isinstance(value, BaseModel) else getattr(value, "__pydantic_fields__", {})
         return {_alias(found.get(name), name): _named(getattr(value, name, None), part) for name, part in plain.items()}
     if isinstance(value, Mapping) and isinstance(plain, dict) and len(value) == len(plain):
         return {name: _named(v, part) for v, (name, part) in zip(value.values(), plain.items())}
     if isinstance(value, (list, tuple, set, frozenset)) and isinstance(plain, list) and len(value) == len(plain):
         return list(map(_named, value, plain))
+    if isinstance(value, float) and not math.isfinite(value) and not isinstance(plain, str):
+        raise _not_finite(str(value))
     return plain
+
+
+def _not_finite(number: str) -> ValueError:
+    return ValueError(f"the answer has the number {number}; NaN and infinity are no JSON values, so return None or a text instead")
 
 
 def _alias(field: Any, name: str) -> str:

@@ -61,10 +61,22 @@ def plain(row: Any) -> Ticket:
     return Ticket(team=str(row), urgent=True)
 
 
+class Measure(BaseModel):
+    x: Optional[float]
+
+
+@dataclasses.dataclass
+class Reading:
+    x: float
+
+
 def test_answers_are_json() -> None:
     assert encoded("text", None) == b'"text"' and encoded("text", ANY) == b'"\\"text\\""'
     assert encoded(Ticket(team="a", urgent=True), {"type": "object"}) == b'{"team":"a","urgent":true}'
-    assert encoded({"x": float("nan")}, None) == b'{"x":null}'
+    assert encoded({"x": None, "nan": "NaN"}, None) == b'{"x":null,"nan":"NaN"}'
+    for value in (float("nan"), {"x": [1.0, float("-inf")]}, Measure(x=float("nan")), {"a": Measure(x=float("inf"))}, Reading(float("nan")), (float(x) for x in ["nan"])):
+        with pytest.raises(ValueError, match="NaN and infinity are no JSON values"):
+            encoded(value, None)
     with pytest.raises(ValueError, match="returned None"):
         encoded(None, None)
     with pytest.raises(ValueError, match="at most 4 MiB"):
