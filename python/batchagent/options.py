@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from typing_extensions import Required, TypedDict
 
@@ -142,8 +143,9 @@ def translated(options: Mapping[str, Any]) -> dict[str, Any]:
         raise TypeError("runtime= is not supported: the engine runs the agents; give backend= and model=")
     if o.get("name") == "":
         raise ValueError("name is empty; give a name, or None")
+    _check_server(o.get("server"))
     _check_rerun(o)
-    known = Options.__annotations__.keys() | {"plan", "reduce"}
+    known = Options.__annotations__.keys() | {"plan", "reduce", "output_schema"}
     unknown = sorted(o.keys() - known)
     if unknown:
         raise TypeError(f"unexpected argument {unknown[0]!r}{_nearest(unknown[0], known)}")
@@ -154,6 +156,18 @@ def translated(options: Mapping[str, Any]) -> dict[str, Any]:
         if needed not in o and o.get(instead) is None:
             raise TypeError(f"missing argument {needed!r}")
     return o
+
+
+def _check_server(server: str | None) -> None:
+    if server is None:
+        return
+    try:
+        url = urlsplit(server)
+        right = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:  # the port is no number
+        right = False
+    if not right:
+        raise ValueError(f"server is {server!r}; give its URL, such as http://127.0.0.1:8080, or None for a local run")
 
 
 def _check_rerun(o: Mapping[str, Any]) -> None:

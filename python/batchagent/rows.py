@@ -71,7 +71,7 @@ def read_inputs(inputs: Any) -> Rows | File:
         inputs = inputs.collect()
     if package == "polars" and kind.__name__ in ("DataFrame", "LazyFrame"):
         return _from_polars(inputs)
-    if isinstance(inputs, Mapping) or not isinstance(inputs, Iterable):
+    if isinstance(inputs, (Mapping, bytes, bytearray, memoryview)) or not isinstance(inputs, Iterable):
         raise TypeError(f"inputs is {kind.__name__}; pass a list of dicts, a DataFrame, or the path of a file")
     rows: Sequence[Any] = inputs if isinstance(inputs, Sequence) else list(inputs)
     return Rows(len(rows), lambda: (list(rows[i : i + CHUNK]) for i in range(0, len(rows), CHUNK)), lambda i: rows[i])

@@ -74,6 +74,9 @@ def test_chunks_lose_no_row() -> None:
 def test_refuses_what_is_no_row() -> None:
     with pytest.raises(TypeError, match="list of dicts"):
         read_inputs({"a": 1})
+    for given in (b"abc", bytearray(b"abc"), memoryview(b"abc")):
+        with pytest.raises(TypeError, match=f"inputs is {type(given).__name__}; pass a list of dicts"):
+            read_inputs(given)
     with pytest.raises(TypeError, match=r"inputs\[1\] cannot be written as JSON"):
         lines([{"a": 1}, {"a": object()}])
     with pytest.raises(ValueError, match="two columns 'a'"):
