@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 from pydantic_core import from_json
 
-from .errors import AgentError
+from .errors import AgentError, SpecError
 from .exact import validated
 from .raised import by_user, text_of
 from .rows import Rows
@@ -85,8 +88,6 @@ def _why(refused: BaseException) -> str:
 
 
 def _raw(fields: dict[str, Any]) -> str:
-    import json
-
     return json.dumps(fields["output"], ensure_ascii=False)
 
 
@@ -176,9 +177,11 @@ class AgentResult(Generic[T]):
 
 
 def schema_of(output_schema: Any) -> dict[str, Any] | None:
-    """Return the JSON Schema of a pydantic model, of another type, or of a dict that is one already."""
+    """Return the JSON Schema of a pydantic model, of another type, or of a dict that is one already. A path names a file with one."""
     if output_schema is None:
         return None
+    if isinstance(output_schema, (str, os.PathLike)):
+        return _schema_in(Path(output_schema))
     if isinstance(output_schema, dict):
         return output_schema
     return TypeAdapter(output_schema).json_schema()
@@ -186,7 +189,17 @@ def schema_of(output_schema: Any) -> dict[str, Any] | None:
 
 def type_of(output_schema: Any) -> Any:
     """Return the type of outputs, or None if they stay plain JSON values."""
-    return None if isinstance(output_schema, dict) else output_schema
+    return None if isinstance(output_schema, (dict, str, os.PathLike)) else output_schema
+
+
+def _schema_in(path: Path) -> dict[str, Any]:
+    try:
+        schema = json.loads(path.expanduser().read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise SpecError(f"output_schema is {path}: {e}") from None
+    if not isinstance(schema, dict):
+        raise SpecError(f"output_schema is {path}: a schema must be a JSON object")
+    return schema
 
 
 OnResult = Callable[[AgentResult[Any]], Any]

@@ -6,15 +6,20 @@ import datetime
 import gc
 import json
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Optional, Union
 
 import pandas as pd
 import pytest
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from batchagent.result import Reader
+from batchagent import BatchAgent, SpecError
+from batchagent.result import Reader, schema_of, type_of
 from batchagent.results import Results
 from batchagent.rows import read_inputs
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::batchagent.SimulatedWarning")
 
 
 class Topic(BaseModel):
@@ -128,6 +133,23 @@ def test_tables_change_no_value_of_the_inputs() -> None:
     for values in ([b"\xff", "a"], [Decimal("0.1"), 0.5], [b"b", HUGE]):
         pandas, polars = both([{"k": v} for v in values])
         assert pandas.tolist() == values and polars.to_list() in (values, list(map(str, values)))
+
+
+def test_a_schema_may_be_a_file(tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    file = tmp_path / "schema.json"
+    file.write_text(json.dumps(schema))
+    for given in (file, str(file)):
+        assert schema_of(given) == schema and type_of(given) is None
+    reduced = BatchAgent.run_with_reduce_sync(task="{input}", inputs=[1], output_schema=file, reduce={"task": "Sum {n}.", "output_schema": str(file)})
+    assert isinstance(reduced[0][0].output["n"], int) and isinstance(reduced[1]["n"], int)
+    for text in (None, "no schema", "[1]"):
+        if text is None:
+            file.unlink()
+        else:
+            file.write_text(text)
+        with pytest.raises(SpecError, match="output_schema is .*schema.json.*: "):
+            schema_of(str(file))
 
 
 class Fatal(BaseException):
