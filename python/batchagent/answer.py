@@ -10,6 +10,8 @@ from typing import Any
 from pydantic import AliasChoices, BaseModel, RootModel, TypeAdapter
 from pydantic_core import to_json, to_jsonable_python
 
+from .plain import plain
+
 
 def read_row(row_type: Any, fields: Any) -> Any:
     """Return a row as a value of a type. Rows that were models have the names of fields, and files may have the aliases."""
@@ -24,27 +26,27 @@ def read_row(row_type: Any, fields: Any) -> Any:
 
 def written(value: Any) -> bytes:
     """Return a value as JSON. Fields have the names by which their model reads them, as in its JSON Schema."""
-    plain = _named(value, to_jsonable_python(value, by_alias=False))
-    output = to_json(plain, inf_nan_mode="null")
-    if output != to_json(plain):
+    named = _named(value, to_jsonable_python(value, by_alias=False, fallback=plain))
+    output = to_json(named, inf_nan_mode="null")
+    if output != to_json(named):
         raise _not_finite("NaN or infinity")
     return output
 
 
-def _named(value: Any, plain: Any) -> Any:
-    """Rename the fields of ``plain``, which is ``value`` as JSON. A part that was written in another form stays as it is."""
+def _named(value: Any, json: Any) -> Any:
+    """Rename the fields of ``json``, which is ``value`` as JSON. A part that was written in another form stays as it is."""
     if isinstance(value, RootModel):
-        return _named(value.root, plain)
-    if isinstance(plain, dict) and (isinstance(value, BaseModel) or dataclasses.is_dataclass(value)):
+        return _named(value.root, json)
+    if isinstance(json, dict) and (isinstance(value, BaseModel) or dataclasses.is_dataclass(value)):
         found = type(value).model_fields if isinstance(value, BaseModel) else getattr(value, "__pydantic_fields__", {})
-        return {_alias(found.get(name), name): _named(getattr(value, name, None), part) for name, part in plain.items()}
-    if isinstance(value, Mapping) and isinstance(plain, dict) and len(value) == len(plain):
-        return {name: _named(v, part) for v, (name, part) in zip(value.values(), plain.items())}
-    if isinstance(value, (list, tuple, set, frozenset)) and isinstance(plain, list) and len(value) == len(plain):
-        return list(map(_named, value, plain))
-    if isinstance(value, float) and not math.isfinite(value) and not isinstance(plain, str):
+        return {_alias(found.get(name), name): _named(getattr(value, name, None), part) for name, part in json.items()}
+    if isinstance(value, Mapping) and isinstance(json, dict) and len(value) == len(json):
+        return {name: _named(v, part) for v, (name, part) in zip(value.values(), json.items())}
+    if isinstance(value, (list, tuple, set, frozenset)) and isinstance(json, list) and len(value) == len(json):
+        return list(map(_named, value, json))
+    if isinstance(value, float) and not math.isfinite(value) and not isinstance(json, str):
         raise _not_finite(str(value))
-    return plain
+    return json
 
 
 def _not_finite(number: str) -> ValueError:

@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
+from .plain import plain
+
 CHUNK = 4096
 """Rows that are encoded at a time."""
 
@@ -40,7 +42,7 @@ class Rows:
             encoded = []
             for i, row in enumerate(chunk, first):
                 try:
-                    encoded.append(to_json(row, by_alias=False, inf_nan_mode="constants"))
+                    encoded.append(to_json(row, by_alias=False, inf_nan_mode="constants", fallback=plain))
                 except (PydanticSerializationError, ValueError, TypeError) as e:
                     raise TypeError(f"inputs[{i}] cannot be written as JSON: {e}; convert its values first") from None
             encoded.append(b"")

@@ -77,6 +77,8 @@ def test_answers_are_json() -> None:
     for value in (float("nan"), {"x": [1.0, float("-inf")]}, Measure(x=float("nan")), {"a": Measure(x=float("inf"))}, Reading(float("nan")), (float(x) for x in ["nan"])):
         with pytest.raises(ValueError, match="NaN and infinity are no JSON values"):
             encoded(value, None)
+    numpy = pytest.importorskip("numpy")
+    assert encoded({"n": numpy.int64(7), "x": [numpy.float32(0.5)]}, None) == b'{"n":7,"x":[0.5]}'
     with pytest.raises(ValueError, match="returned None"):
         encoded(None, None)
     with pytest.raises(ValueError, match="at most 4 MiB"):

@@ -6,6 +6,7 @@ import decimal
 import json
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
@@ -63,6 +64,18 @@ def test_polars_values_become_plain_ones() -> None:
     frame = pl.DataFrame({"text": ["a", None], "x": [0.1, float("nan")], "at": [datetime.date(2026, 1, 2), None], "list": [[1], [2]]})
     assert lines(frame) == [{"text": "a", "x": 0.1, "at": "2026-01-02", "list": [1]}, {"text": None, "x": None, "at": None, "list": [2]}]
     assert lines(frame.lazy())[0]["text"] == "a"
+
+
+def test_values_of_numpy_become_plain_ones() -> None:
+    row = {
+        "n": np.int64(7), "u": np.uint64(2**64 - 1), "x": np.float32(0.5), "b": np.bool_(True), "s": np.str_("a"), "list": np.array([1, 2]),
+        "nested": [{"n": np.int8(-1)}], "at": np.datetime64("2026-01-02T03:04:05.123456789"), "never": np.datetime64("NaT"),
+    }
+    plain = {
+        "n": 7, "u": 2**64 - 1, "x": 0.5, "b": True, "s": "a", "list": [1, 2], "nested": [{"n": -1}], "at": "2026-01-02T03:04:05.123456789", "never": None,
+    }
+    assert lines([row, np.int64(3)]) == [plain, 3]
+    assert lines(np.array([1, 2])) == [1, 2]
 
 
 def test_chunks_lose_no_row() -> None:
