@@ -78,6 +78,24 @@ def test_values_of_numpy_become_plain_ones() -> None:
     assert lines(np.array([1, 2])) == [1, 2]
 
 
+def test_times_keep_their_nanoseconds() -> None:
+    texts = ["2026-01-02T03:04:05.123456789", "2026-01-02T03:04:05", "2026-01-02T03:04:05.5"]
+    want = ["2026-01-02T03:04:05.123456789", "2026-01-02T03:04:05", "2026-01-02T03:04:05.500000"]
+    at = pd.to_datetime(texts, format="ISO8601").astype("datetime64[ns]")
+    frame = pd.DataFrame({"at": at, "utc": at.tz_localize("UTC"), "took": pd.to_timedelta([1, 2000, 0], unit="ns"), "any": pd.Series([at[0], None, "a"], dtype=object)})
+    first, second, third = lines(frame)
+    assert [r["at"] for r in (first, second, third)] == want
+    assert [r["utc"] for r in (first, second, third)] == [w + "Z" for w in want]
+    assert first["took"] == "P0DT0H0M0.000000001S" and second["took"] == "PT0.000002S"
+    assert (first["any"], second["any"]) == (want[0], None)
+    rows = read_inputs(frame)
+    assert isinstance(rows, Rows) and rows[0]["at"] == at[0]
+    utc = pl.Series(at).dt.replace_time_zone("UTC")
+    got = lines(pl.DataFrame({"at": pl.Series(at), "utc": utc, "time": pl.Series(at).dt.time(), "n": [1, 2, None]}))
+    assert [r["at"] for r in got] == want and [r["utc"] for r in got] == [w + "Z" for w in want] and got[2]["n"] is None
+    assert [r["time"] for r in got] == [w[11:] for w in want]
+
+
 def test_chunks_lose_no_row() -> None:
     n = 2 * CHUNK + 1
     assert [r["i"] for r in lines(pd.DataFrame({"i": range(n)}))] == list(range(n))
