@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from .plain import plain
+from .plain import plain, without_gaps
 
 CHUNK = 4096
 """Rows that are encoded at a time."""
@@ -43,12 +43,22 @@ class Rows:
             encoded = []
             for i, row in enumerate(chunk, first):
                 try:
-                    encoded.append(to_json(row, by_alias=False, inf_nan_mode="constants", fallback=plain))
+                    encoded.append(_line(row))
                 except (PydanticSerializationError, ValueError, TypeError) as e:
                     raise TypeError(f"inputs[{i}] cannot be written as JSON: {e}; convert its values first") from None
             encoded.append(b"")
             first += len(chunk)
             yield b"\n".join(encoded)
+
+
+def _line(row: Any) -> bytes:
+    try:
+        line = to_json(row, by_alias=False, inf_nan_mode="constants", fallback=plain)
+        if b"NaN" not in line:
+            return line
+    except PydanticSerializationError:
+        pass  # perhaps of NaT
+    return to_json(without_gaps(row), by_alias=False, inf_nan_mode="constants", fallback=plain)
 
 
 class File:

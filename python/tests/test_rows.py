@@ -96,6 +96,26 @@ def test_times_keep_their_nanoseconds() -> None:
     assert [r["time"] for r in got] == [w[11:] for w in want]
 
 
+class Reading(BaseModel):
+    x: float
+    at: Any = None
+
+
+def test_nan_and_nat_are_null_everywhere() -> None:
+    nan = float("nan")
+    rows = [
+        {"x": nan, "list": [1.5, (nan, "NaN")], "in": {"x": np.float32("nan")}, "array": np.array([nan, 1])}, {"at": pd.NaT, "gone": pd.NA, "x": nan},
+        Reading(x=nan), Reading(x=1, at={"y": nan}), nan,
+    ]
+    assert lines(rows) == [
+        {"x": None, "list": [1.5, [None, "NaN"]], "in": {"x": None}, "array": [None, 1]}, {"at": None, "gone": None, "x": None},
+        {"x": None, "at": None}, {"x": 1, "at": {"y": None}}, None,
+    ]
+    assert lines(pl.DataFrame({"s": [{"x": nan, "y": 1.0}], "l": [[nan, 2.0]]})) == [{"s": {"x": None, "y": 1.0}, "l": [None, 2.0]}]
+    assert lines(pd.DataFrame({"l": [[nan, 2.0]]})) == [{"l": [None, 2.0]}]
+    assert lines([{"x": float("inf")}, {"x": "NaN"}]) == [{"x": float("inf")}, {"x": "NaN"}], "the engine refuses an infinity"
+
+
 def test_chunks_lose_no_row() -> None:
     n = 2 * CHUNK + 1
     assert [r["i"] for r in lines(pd.DataFrame({"i": range(n)}))] == list(range(n))
