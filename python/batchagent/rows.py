@@ -44,7 +44,7 @@ class Rows:
             for i, row in enumerate(chunk, first):
                 try:
                     encoded.append(_line(row))
-                except (PydanticSerializationError, ValueError, TypeError) as e:
+                except (PydanticSerializationError, ValueError, TypeError, RecursionError) as e:
                     raise TypeError(f"inputs[{i}] cannot be written as JSON: {e}; convert its values first") from None
             encoded.append(b"")
             first += len(chunk)

@@ -132,4 +132,8 @@ def test_refuses_what_is_no_row() -> None:
         lines([{"a": 1}, {"a": object()}])
     with pytest.raises(ValueError, match="two columns 'a'"):
         read_inputs(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+    endless: dict[str, Any] = {"x": float("nan")}
+    endless["endless"] = [endless]
+    with pytest.raises(TypeError, match=r"inputs\[0\] cannot be written as JSON"):
+        lines([endless])
     assert isinstance(read_inputs("papers.csv"), File)
