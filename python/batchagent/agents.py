@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
-from pydantic import TypeAdapter
 from pydantic_core import to_json
 
+from .answer import read_row, written
 from .definition import Builtin, ToolDefinition, as_tool, valid_name
 
 ANY: dict[str, Any] = {"type": ["object", "array", "string", "number", "boolean"]}
@@ -59,7 +59,7 @@ class AgentDefinition:
 
     def row(self, fields: Any) -> Any:
         """Return the first argument of the function."""
-        return fields if self.row_type is None else TypeAdapter(self.row_type).validate_python(fields)
+        return fields if self.row_type is None else read_row(self.row_type, fields)
 
 
 @overload
@@ -96,7 +96,7 @@ def as_agent(given: Any) -> AgentDefinition | dict[str, Any]:
     """Read ``agent=``: an agent, a function, or a dict as in a spec."""
     if isinstance(given, AgentDefinition):
         return given
-    if isinstance(given, Mapping):
+    if isinstance(given, Mapping) and given:
         return dict(given)
     if callable(given):
         return agent(given)
@@ -117,7 +117,7 @@ def encoded(value: Any, schema: Any) -> bytes:
     """Return what an agent returned, as the JSON of its answer. The engine searches a text for a value that matches a schema."""
     if value is None:
         raise ValueError("the agent returned None; it must return its answer")
-    output = to_json(value, by_alias=False, inf_nan_mode="null")
+    output = written(value)
     if schema == ANY:
         output = to_json(output.decode())
     if len(output) > _MAX_ANSWER:

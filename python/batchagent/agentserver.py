@@ -11,6 +11,7 @@ from typing import Any
 
 from .agents import AgentDefinition, complaint, encoded
 from .job import Job, SyncJob
+from .raised import Raised, by_user, wrapped
 
 log = logging.getLogger("batchagent")
 
@@ -70,10 +71,13 @@ class AgentServer:
         run, name = description["run"], description["job"]
         try:
             reply = b'"type":"answer","output":' + encoded(await self._answer(description), description.get("schema"))
-        except (Exception, asyncio.CancelledError, SystemExit) as e:
+        except BaseException as e:
+            if by_user(e):
+                raise
+            error = e.error if isinstance(e, Raised) else e
             if run in jobs:
-                log.info("agent %s of %s failed", self._agent.name, name, exc_info=True)
-            reply = b'"type":"failed","message":' + json.dumps(complaint(e)).encode()
+                log.info("agent %s of %s failed", self._agent.name, name, exc_info=error)
+            reply = b'"type":"failed","message":' + json.dumps(complaint(error)).encode()
         if run not in jobs or writer.is_closing():
             return
         del jobs[run]
@@ -119,22 +123,21 @@ async def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()
 
-    def settle(value: Any, error: BaseException | None) -> None:
+    def settle(value: Any, error: Exception | None) -> None:
         if future.done():
             return
         if error is None:
             future.set_result(value)
-        elif isinstance(error, StopIteration):  # a future refuses it
-            future.set_exception(RuntimeError("the agent raised StopIteration"))
         else:
             future.set_exception(error)
 
     def work() -> None:
-        value, error = None, None
+        value: Any = None
+        error: Exception | None = None
         try:
             value = function(*args)
         except BaseException as e:
-            error = e
+            error = wrapped(e)
         try:
             loop.call_soon_threadsafe(settle, value, error)
         except RuntimeError:  # the loop is closed

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 import logging
+import os
 import re
 import threading
 import warnings
@@ -127,7 +128,7 @@ class BatchAgent:
     async def run(cls, *, output_schema: type[T], **options: Unpack[Options]) -> Results[T]: ...
     @overload
     @classmethod
-    async def run(cls, *, output_schema: dict[str, Any] | None = None, **options: Unpack[Options]) -> Results[Any]: ...
+    async def run(cls, *, output_schema: dict[str, Any] | str | os.PathLike[str] | None = None, **options: Unpack[Options]) -> Results[Any]: ...
     @classmethod
     async def run(cls, *, output_schema: Any = None, **options: Any) -> Results[Any]:
         """Run a batch and return its results in the order of the inputs."""
@@ -138,7 +139,7 @@ class BatchAgent:
     def stream(cls, *, output_schema: type[T], **options: Unpack[Options]) -> AsyncIterator[AgentResult[T]]: ...
     @overload
     @classmethod
-    def stream(cls, *, output_schema: dict[str, Any] | None = None, **options: Unpack[Options]) -> AsyncIterator[AgentResult[Any]]: ...
+    def stream(cls, *, output_schema: dict[str, Any] | str | os.PathLike[str] | None = None, **options: Unpack[Options]) -> AsyncIterator[AgentResult[Any]]: ...
     @classmethod
     def stream(cls, *, output_schema: Any = None, **options: Any) -> AsyncIterator[AgentResult[Any]]:
         """Run a batch and yield each result when its row is done. If the loop ends early, the batch is stopped."""
@@ -190,7 +191,7 @@ class BatchAgent:
     def run_sync(cls, *, output_schema: type[T], **options: Unpack[Options]) -> Results[T]: ...
     @overload
     @classmethod
-    def run_sync(cls, *, output_schema: dict[str, Any] | None = None, **options: Unpack[Options]) -> Results[Any]: ...
+    def run_sync(cls, *, output_schema: dict[str, Any] | str | os.PathLike[str] | None = None, **options: Unpack[Options]) -> Results[Any]: ...
     @classmethod
     def run_sync(cls, *, output_schema: Any = None, **options: Any) -> Results[Any]:
         """:meth:`run` for code that is not async. It also works in a notebook."""
@@ -202,7 +203,7 @@ class BatchAgent:
     def stream_sync(cls, *, output_schema: type[T], **options: Unpack[Options]) -> Iterator[AgentResult[T]]: ...
     @overload
     @classmethod
-    def stream_sync(cls, *, output_schema: dict[str, Any] | None = None, **options: Unpack[Options]) -> Iterator[AgentResult[Any]]: ...
+    def stream_sync(cls, *, output_schema: dict[str, Any] | str | os.PathLike[str] | None = None, **options: Unpack[Options]) -> Iterator[AgentResult[Any]]: ...
     @classmethod
     def stream_sync(cls, *, output_schema: Any = None, **options: Any) -> Iterator[AgentResult[Any]]:
         """:meth:`stream` for code that is not async."""
@@ -239,7 +240,7 @@ async def _reduced(options: Mapping[str, Any], output_schema: Any, stages: Mappi
 
 def _reduce(reduce: str | Mapping[str, Any], schema: Any, model: str | None = None) -> dict[str, Any]:
     stage = {"task": reduce} if isinstance(reduce, str) else dict(reduce)
-    return _present({**stage, "output_schema": schema_of(schema) or stage.get("output_schema"), "model": model or stage.get("model")})
+    return _present({**stage, "output_schema": schema_of(stage.get("output_schema") if schema is None else schema), "model": model or stage.get("model")})
 
 
 def _present(fields: dict[str, Any]) -> dict[str, Any]:
@@ -276,9 +277,16 @@ class _Loop:
 
     def __enter__(self) -> _Loop:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="batchagent-loop", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="batchagent-loop", daemon=True)
         self._thread.start()
         return self
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                return self._loop.run_forever()
+            except (KeyboardInterrupt, SystemExit):
+                pass  # a task raised it; whoever waits for the task gets it, too
 
     def run(self, work: Coroutine[Any, Any, R]) -> R:
         """Run to the end. After a KeyboardInterrupt, cancel the work and wait for its end first."""

@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Literal, overload
 from pydantic import BaseModel, ConfigDict, create_model
 from pydantic_core import to_json
 
+from .exact import validated
+
 Share = Literal["pure", "ttl", "inflight", "effect"]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -59,7 +61,7 @@ class ToolDefinition:
     def call(self, arguments: bytes) -> Any:
         """Call the function with JSON arguments. The result of an async function must be awaited."""
         model = self.arguments or _arguments(self.func, self.name)
-        checked = model.model_validate_json(arguments or b"{}")
+        checked = validated(model, arguments or b"{}")
         return self.func(**{name: getattr(checked, name) for name in checked.model_fields_set})
 
 

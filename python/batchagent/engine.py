@@ -89,10 +89,13 @@ class LocalRun:
         _write(folder / "spec.json", spec)
         command = [engine_binary(), "run", str(folder / "spec.json"), "--format", "jsonl", "--tools-root", str(o.get("tools_root") or ".")]
         for flag in ("backend", "max_inflight", "reuse", "limit", "sample", "seed"):
-            if o.get(flag):
+            if o.get(flag) is not None:
                 command += [f"--{flag.replace('_', '-')}", str(o[flag])]
         if self._out is not None:
-            self._out.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._out.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as e:
+                raise SpecError(f"checkpoint_dir is {self._out.parent}: {e.strerror}") from None
             held = self._out.exists() and self._out.stat().st_size > 0
             again = ["--rerun", o["rerun"]] if o.get("rerun") and held else ["--resume"]
             command += ["--out", str(self._out), *again, "--echo", *(["--force"] if o.get("force") else [])]

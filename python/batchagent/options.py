@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from typing_extensions import Required, TypedDict
 
@@ -140,8 +141,11 @@ def translated(options: Mapping[str, Any]) -> dict[str, Any]:
         o.setdefault("keep_preamble", not o.pop("strip_preamble"))
     if "runtime" in o:
         raise TypeError("runtime= is not supported: the engine runs the agents; give backend= and model=")
+    if o.get("name") == "":
+        raise ValueError("name is empty; give a name, or None")
+    _check_server(o.get("server"))
     _check_rerun(o)
-    known = Options.__annotations__.keys() | {"plan", "reduce"}
+    known = Options.__annotations__.keys() | {"plan", "reduce", "output_schema"}
     unknown = sorted(o.keys() - known)
     if unknown:
         raise TypeError(f"unexpected argument {unknown[0]!r}{_nearest(unknown[0], known)}")
@@ -154,10 +158,24 @@ def translated(options: Mapping[str, Any]) -> dict[str, Any]:
     return o
 
 
+def _check_server(server: str | None) -> None:
+    if server is None:
+        return
+    try:
+        url = urlsplit(server)
+        right = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:  # the port is no number
+        right = False
+    if not right:
+        raise ValueError(f"server is {server!r}; give its URL, such as http://127.0.0.1:8080, or None for a local run")
+
+
 def _check_rerun(o: Mapping[str, Any]) -> None:
     rerun = o.get("rerun")
     if rerun is None:
         return
+    if not rerun:
+        raise ValueError("rerun is empty; give a condition such as 'failed', or None")
     if o.get("server"):
         if isinstance(rerun, str) or sorted(rerun) != ["batch", "where"]:
             raise ValueError('with server=, rerun= names the earlier batch, too: rerun={"batch": results.batch, "where": "failed"}')

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 from pydantic_core import from_json
 
-from .errors import AgentError
+from .errors import AgentError, SpecError
+from .exact import validated
+from .raised import by_user, text_of
 from .rows import Rows
 
 T = TypeVar("T")
@@ -42,13 +47,15 @@ class Reader(Generic[T]):
         result._line = line
         result._output = _UNREAD
         result.error = None
-        refused: ValidationError | None = None
+        refused: BaseException | None = None
         try:
             checked: Any = self._line.model_validate_json(line)
             if checked.status == "ok":
                 result.index = self._row(checked.index)
                 return result
-        except ValidationError as e:  # of the output, or no output at all
+        except BaseException as e:  # of the output, no output at all, or an exception of the user's validator
+            if by_user(e):
+                raise
             refused = e
         fields = from_json(line, cache_strings="keys")
         result.index = self._row(fields["index"])
@@ -57,8 +64,7 @@ class Reader(Generic[T]):
             result.error = AgentError(told["type"], told["message"], told.get("retryable", False), told.get("raw"))
             result._output = None
         elif refused is not None:
-            text = "; ".join(f"{'.'.join(map(str, p['loc'][1:])) or 'output'}: {p['msg']}" for p in refused.errors(include_url=False))
-            result.error = AgentError("OutputInvalid", f"the output matches the schema and not the type: {text}", False, _raw(fields))
+            result.error = AgentError("OutputInvalid", f"the output matches the schema and not the type: {_why(refused)}", False, _raw(fields))
             result._output = None
         return result
 
@@ -70,15 +76,18 @@ class Reader(Generic[T]):
         if not self._typed:
             output = from_json(line)["output"]
             return output
-        # The type reads the line itself, so that it sees numbers with all their digits.
-        checked: Any = self._line.model_validate_json(line)
+        checked: Any = validated(self._line, line)
         output = checked.output
         return output
 
 
-def _raw(fields: dict[str, Any]) -> str:
-    import json
+def _why(refused: BaseException) -> str:
+    if not isinstance(refused, ValidationError):
+        return text_of(refused)
+    return "; ".join(f"{'.'.join(map(str, p['loc'][1:])) or 'output'}: {p['msg']}" for p in refused.errors(include_url=False))
 
+
+def _raw(fields: dict[str, Any]) -> str:
     return json.dumps(fields["output"], ensure_ascii=False)
 
 
@@ -168,9 +177,11 @@ class AgentResult(Generic[T]):
 
 
 def schema_of(output_schema: Any) -> dict[str, Any] | None:
-    """Return the JSON Schema of a pydantic model, of another type, or of a dict that is one already."""
+    """Return the JSON Schema of a pydantic model, of another type, or of a dict that is one already. A path names a file with one."""
     if output_schema is None:
         return None
+    if isinstance(output_schema, (str, os.PathLike)):
+        return _schema_in(Path(output_schema))
     if isinstance(output_schema, dict):
         return output_schema
     return TypeAdapter(output_schema).json_schema()
@@ -178,7 +189,17 @@ def schema_of(output_schema: Any) -> dict[str, Any] | None:
 
 def type_of(output_schema: Any) -> Any:
     """Return the type of outputs, or None if they stay plain JSON values."""
-    return None if isinstance(output_schema, dict) else output_schema
+    return None if isinstance(output_schema, (dict, str, os.PathLike)) else output_schema
+
+
+def _schema_in(path: Path) -> dict[str, Any]:
+    try:
+        schema = json.loads(path.expanduser().read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise SpecError(f"output_schema is {path}: {e}") from None
+    if not isinstance(schema, dict):
+        raise SpecError(f"output_schema is {path}: a schema must be a JSON object")
+    return schema
 
 
 OnResult = Callable[[AgentResult[Any]], Any]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic_core import from_json
 
+from .columns import pandas_column, polars_column
 from .result import AgentResult
 from .rows import CHUNK, Rows, fields_of
 
@@ -76,13 +77,13 @@ class Results(list[AgentResult[T]]):
 
         labels = None if self._rows is None else self._rows.labels
         index = pandas.Index([r.index for r in self]) if labels is None else labels[[r.index for r in self]]
-        return pandas.DataFrame(self._columns(inputs), index=index)
+        return pandas.DataFrame({name: pandas_column(values) for name, values in self._columns(inputs).items()}, index=index)
 
     def to_polars(self, *, inputs: bool = True) -> polars.DataFrame:
         """Return the same table as :meth:`to_pandas`, without an index."""
         import polars
 
-        return polars.DataFrame(self._columns(inputs), strict=False, infer_schema_length=None)
+        return polars.DataFrame([polars_column(name, values) for name, values in self._columns(inputs).items()])
 
     def _columns(self, inputs: bool) -> dict[str, list[Any]]:
         with _no_collector():

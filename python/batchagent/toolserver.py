@@ -21,6 +21,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from .definition import ToolDefinition, as_text
+from .exact import part_of
+from .raised import Raised, by_user, text_of, wrapped
 from .version import __version__
 
 _PROTOCOLS = ("2025-11-25", "2025-06-18", "2025-03-26")
@@ -53,7 +55,12 @@ class ToolServer:
 
     def _await(self, value: Any, connection: socket.socket) -> Any:
         async def finish() -> Any:
-            return await value
+            try:
+                return await value
+            except (KeyboardInterrupt, SystemExit) as e:
+                if by_user(e):
+                    raise
+                raise wrapped(e) from None
 
         future: Future[Any] = asyncio.run_coroutine_threadsafe(finish(), self._loop)
         while True:
@@ -125,8 +132,8 @@ def _handler(server: ToolServer) -> type[BaseHTTPRequestHandler]:
                 return False, "the caller is gone"
             except ValidationError as e:
                 return False, "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in e.errors(include_url=False))
-            except Exception as e:
-                return False, f"{type(e).__name__}: {e}"
+            except BaseException as e:
+                return False, text_of(e.error if isinstance(e, Raised) else e)
 
         def mcp(self, body: bytes) -> None:
             try:
@@ -147,7 +154,7 @@ def _handler(server: ToolServer) -> type[BaseHTTPRequestHandler]:
             elif method == "tools/list":
                 self.answer(message["id"], {"tools": [_described(t) for t in server.tools.values()]})
             elif method == "tools/call" and params.get("name") in server.tools:
-                ok, text = self.run_tool(params["name"], json.dumps(params.get("arguments") or {}).encode())
+                ok, text = self.run_tool(params["name"], part_of(body, lambda m: m["params"].get("arguments") or {}))
                 self.answer(message["id"], {"content": [{"type": "text", "text": text}], "isError": not ok})
             else:
                 self.answer(message["id"], error={"code": -32601, "message": f"no method {method}"})

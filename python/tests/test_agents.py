@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 import batchagent
 from batchagent import BatchAgent, EngineError, Job, SyncJob, ToolError, agent, tool
@@ -61,10 +61,24 @@ def plain(row: Any) -> Ticket:
     return Ticket(team=str(row), urgent=True)
 
 
+class Measure(BaseModel):
+    x: Optional[float]
+
+
+@dataclasses.dataclass
+class Reading:
+    x: float
+
+
 def test_answers_are_json() -> None:
     assert encoded("text", None) == b'"text"' and encoded("text", ANY) == b'"\\"text\\""'
     assert encoded(Ticket(team="a", urgent=True), {"type": "object"}) == b'{"team":"a","urgent":true}'
-    assert encoded({"x": float("nan")}, None) == b'{"x":null}'
+    assert encoded({"x": None, "nan": "NaN"}, None) == b'{"x":null,"nan":"NaN"}'
+    for value in (float("nan"), {"x": [1.0, float("-inf")]}, Measure(x=float("nan")), {"a": Measure(x=float("inf"))}, Reading(float("nan")), (float(x) for x in ["nan"])):
+        with pytest.raises(ValueError, match="NaN and infinity are no JSON values"):
+            encoded(value, None)
+    numpy = pytest.importorskip("numpy")
+    assert encoded({"n": numpy.int64(7), "x": [numpy.float32(0.5)]}, None) == b'{"n":7,"x":[0.5]}'
     with pytest.raises(ValueError, match="returned None"):
         encoded(None, None)
     with pytest.raises(ValueError, match="at most 4 MiB"):
@@ -139,6 +153,69 @@ def test_exceptions_fail_their_row_alone() -> None:
     assert results[0].output == "fine" and [r.error.type for r in results.failed if r.error] == ["ProgramFailed"] * 3
     assert "KeyError: 'no such key' (" in results[1].error.message and "in check)" in results[1].error.message  # type: ignore[union-attr]
     assert "an agent that exits" in results[2].error.message  # type: ignore[union-attr]
+
+
+class Named(BaseModel):
+    n: int = Field(alias="N")
+
+
+class Both(BaseModel):
+    m: int = Field(validation_alias="in", serialization_alias="out")
+
+
+@dataclasses.dataclass
+class Holder:
+    inner: Named
+
+
+@pytest.mark.parametrize("made", [Named(N=1), Both.model_validate({"in": 1}), Holder(Named(N=1)), [Named(N=1)], {"k": Named(N=1)}])
+def test_aliases_name_fields_of_rows_and_answers(made: Any) -> None:
+    kind = {list: list[Named], dict: dict[str, Named]}.get(type(made), type(made))
+
+    async def give(row: Any) -> Any:
+        assert row == {list: {"input": [{"n": 1}]}, dict: {"k": {"n": 1}}}.get(type(made), made)
+        return made
+
+    give.__annotations__ = {"row": Any if isinstance(made, list) else kind, "return": kind}
+    results = BatchAgent.run_sync(agent=give, inputs=[made])
+    assert results.outputs == [made], results[0]
+
+
+class Fatal(BaseException):
+    """An exception that is no Exception, like those of pytest.fail and of extensions in Rust."""
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+@pytest.mark.parametrize("run", [BatchAgent.run_sync, lambda **o: asyncio.run(BatchAgent.run(**o))])
+def test_exceptions_of_every_class_fail_their_row_alone(run: Any, is_async: bool) -> None:
+    raised = [None, Fatal("a panic"), KeyboardInterrupt("of the agent"), asyncio.CancelledError("by itself"), GeneratorExit("at the end"), SystemExit(3)]
+
+    def check(row: dict[str, Any]) -> str:
+        error = raised[row["input"]]
+        if error is not None:
+            raise error
+        return "fine"
+
+    async def check_async(row: dict[str, Any]) -> str:
+        await asyncio.sleep(0)
+        return check(row)
+
+    results = run(agent=check_async if is_async else check, inputs=list(range(len(raised))), max_attempts=1)
+    assert results[0].output == "fine" and [r.error.type for r in results.failed] == ["ProgramFailed"] * 5
+    assert "Fatal: a panic (" in results[1].error.message and "KeyboardInterrupt: of the agent (" in results[2].error.message
+
+
+def test_a_task_of_an_agent_does_not_end_the_loop() -> None:
+    async def exits() -> None:
+        raise KeyboardInterrupt("in a task")
+
+    async def check(row: dict[str, Any]) -> str:
+        if row["input"] == 1:
+            await asyncio.create_task(exits())
+        return "fine"
+
+    results = BatchAgent.run_sync(agent=check, inputs=[0, 1, 2], max_attempts=1)
+    assert [r.ok for r in results] == [True, False, True] and "in a task" in results[1].error.message  # type: ignore[union-attr]
 
 
 def loop(calls: list[str]) -> Any:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from batchagent import BatchAgent
 from batchagent.options import results_path, spec_of, tools_of, translated
 from batchagent.definition import Tool, tool
 
@@ -31,6 +33,8 @@ def test_names_of_batch_agent_are_translated() -> None:
 def test_unknown_arguments_are_refused() -> None:
     with pytest.raises(TypeError, match="'max_turn'; did you mean 'max_turns'"):
         spec(max_turn=3)
+    with pytest.raises(TypeError, match="'ouput_schema'; did you mean 'output_schema'"):
+        spec(ouput_schema={})
     with pytest.raises(TypeError, match="missing argument 'task'"):
         translated({"inputs": []})
     with pytest.raises(TypeError, match="runtime= is not supported"):
@@ -44,6 +48,12 @@ def test_options_of_a_kept_run_are_checked() -> None:
         spec(rerun="failed", server="http://h")
     with pytest.raises(ValueError, match="a condition such as 'failed'"):
         spec(rerun={"batch": "b", "where": "failed"}, name="n")
+    with pytest.raises(ValueError, match="rerun is empty"):
+        spec(rerun="", name="n")
+    with pytest.raises(ValueError, match="name is empty"):
+        spec(name="")
+    with pytest.raises(TypeError, match="is no agent"):
+        spec(agent={})
 
 
 def test_tools_have_the_name_of_their_server_on_a_cluster() -> None:
@@ -63,3 +73,17 @@ def test_a_name_is_a_file() -> None:
     assert path is not None and path.parts[-2:] == (".batchagent", "papers.jsonl")
     with pytest.raises(ValueError, match="no slash"):
         results_path({"name": "../x"})
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1:8080", "batches.example.org", "localhost:8080", "ftp://h", "http://", "", "http://h:port"])
+def test_a_server_is_a_url(server: str) -> None:
+    with pytest.raises(ValueError, match=f"server is '{server}'; give its URL, such as http://"):
+        spec(server=server)
+    assert spec(server="https://h:8080/") == spec(server=None)
+
+
+def test_the_folder_of_kept_results_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("")
+    for folder in ("f", "f/below"):
+        with pytest.raises(ValueError, match="checkpoint_dir is .*/f.*: .*(exists|[Nn]ot a directory)"):
+            BatchAgent.run_sync(task="{input}", inputs=[1], name="n", checkpoint_dir=tmp_path / folder)

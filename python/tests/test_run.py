@@ -89,6 +89,14 @@ def test_on_result_may_be_async_and_may_fail(caplog: pytest.LogCaptureFixture) -
     assert "on_result failed for row 2" in caplog.text
 
 
+def test_an_exception_of_every_class_in_on_result_ends_the_run() -> None:
+    def on_result(r: AgentResult[Any]) -> None:
+        raise KeyboardInterrupt("enough")
+
+    with pytest.raises(KeyboardInterrupt, match="enough"):
+        BatchAgent.run_sync(task="{text}", inputs=ROWS, on_result=on_result)
+
+
 def never(value: int) -> int:
     raise ValueError("no count is good enough")
 
@@ -121,6 +129,13 @@ def test_mistakes_are_exceptions() -> None:
         BatchAgent.run_sync(task="{text}", inputs="missing.csv")
     with pytest.raises(SpecError, match="there are: .*read_file"):
         BatchAgent.run_sync(task="{text}", inputs=ROWS, tools=["no_such_tool"])
+
+
+@pytest.mark.parametrize("option", [{"limit": 0}, {"sample": 0}, {"max_inflight": 0}, {"seed": 0}])
+def test_zero_is_no_missing_option(option: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match=f"{next(iter(option)).replace('_', '.')}.*(above 0|at least 1|goes with --sample)"):
+        BatchAgent.run_sync(task="{text}", inputs=ROWS, **option)
+    assert len(BatchAgent.run_sync(task="{text}", inputs=ROWS, sample=2, seed=0)) == 2
 
 
 def test_no_rows_are_no_work() -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
 
@@ -15,6 +16,7 @@ from pydantic import Field
 
 from batchagent import BatchAgent, Tool, ToolError, tool
 from batchagent.definition import as_text
+from batchagent.exact import part_of
 from batchagent.toolfile import rate, settings
 from batchagent.toolserver import ToolServer
 
@@ -154,6 +156,57 @@ def test_builtin_tools() -> None:
     assert "the content of the notes" in json.dumps(results[0].fields["transcript"])
 
 
+def post(port: int, path: str, body: Any, secret: str = "s3cret", timeout: float = 10) -> tuple[int, str]:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", json.dumps(body).encode(), {"Authorization": f"Bearer {secret}"})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as e:
+        return e.code, e.read().decode()
+    except TimeoutError:
+        return 0, ""
+
+
+def test_arguments_keep_their_digits() -> None:
+    def show(x: Decimal, y: int = 0) -> str:
+        return f"{x} {y}"
+
+    call = b'{"x":12345678901234567890.123456789,"y":9007199254740993.0}'
+    assert tool(show).call(call) == "12345678901234567890.123456789 9007199254740993"
+    body = b'{"id":1.5,"method":"tools/call","params":{"arguments":%b,"name":"show"}}' % call
+    assert part_of(body, lambda m: m["params"]["arguments"]).replace(b" ", b"") == call
+
+
+class Fatal(BaseException):
+    pass
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+def test_an_exception_of_every_class_is_a_failed_call(capsys: pytest.CaptureFixture[str]) -> None:
+    raised = {"fatal": Fatal("a panic"), "stop": KeyboardInterrupt("stop"), "exit": SystemExit(3), "text": Unprintable()}
+
+    def plain(key: str) -> str:
+        raise raised[key]
+
+    async def slow(key: str) -> str:
+        await asyncio.sleep(0)
+        raise raised[key]
+
+    async def main() -> None:
+        with ToolServer([tool(plain), tool(slow)], asyncio.get_running_loop(), "s3cret") as server:
+            for name in ("plain", "slow"):
+                replies = [await asyncio.to_thread(post, server.port, f"/call/{name}", {"key": key}) for key in raised]
+                assert replies[:3] == [(422, "Fatal: a panic"), (422, "KeyboardInterrupt: stop"), (422, "SystemExit: 3")]
+                assert replies[3][0] == 422 and replies[3][1].startswith("Unprintable: ")
+
+    asyncio.run(main())
+    assert capsys.readouterr().err == ""
+
+
 def test_the_tool_server_needs_its_secret_and_cancels() -> None:
     state: list[str] = []
 
@@ -165,16 +218,6 @@ def test_the_tool_server_needs_its_secret_and_cancels() -> None:
             state.append("cancelled")
             raise
         return key
-
-    def post(port: int, path: str, body: Any, secret: str = "s3cret", timeout: float = 10) -> tuple[int, str]:
-        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", json.dumps(body).encode(), {"Authorization": f"Bearer {secret}"})
-        try:
-            with urllib.request.urlopen(request, timeout=timeout) as response:
-                return response.status, response.read().decode()
-        except urllib.error.HTTPError as e:
-            return e.code, e.read().decode()
-        except TimeoutError:
-            return 0, ""
 
     async def main() -> None:
         with ToolServer([tool(slow), tool(name="echo")(lambda text: text)], asyncio.get_running_loop(), "s3cret") as server:
