@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -57,10 +58,11 @@ def validated(model: type[M], text: bytes) -> M:
 def part_of(text: bytes, choose: Callable[[Any], Any]) -> bytes:
     """Return the JSON of a part of a JSON text, with the digits of its numbers."""
     numbers: list[str] = []
+    mark = secrets.token_hex(16)  # no text of the model can have it
 
     def number(digits: str) -> str:
         numbers.append(digits)
-        return f"\0number {len(numbers) - 1}\0"
+        return f"{mark} {len(numbers) - 1}"
 
     part = json.dumps(choose(json.loads(text, parse_float=number)))
-    return re.sub(r'"\\u0000number (\d+)\\u0000"', lambda m: numbers[int(m[1])], part).encode()
+    return re.sub(rf'"{mark} (\d+)"', lambda m: numbers[int(m[1])], part).encode()

@@ -238,3 +238,8 @@ def test_the_tool_server_needs_its_secret_and_cancels() -> None:
             raise AssertionError(state)
 
     asyncio.run(main())
+
+
+def test_a_text_that_looks_like_a_placeholder_stays_a_text() -> None:
+    arguments = {"text": "\0number 0\0", "price": 1.5}
+    assert json.loads(part_of(json.dumps({"arguments": arguments}).encode(), lambda m: m["arguments"])) == arguments
