@@ -214,6 +214,7 @@ func TestOversizedPlanEndsBatch(t *testing.T) {
 		worker := w.start("node-1", func(c *Config) { c.Backend = model })
 		info := w.await(id, 10*time.Minute)
 		w.await(id.ForStage(batch.StageReduce), time.Minute)
+		time.Sleep(2 * idlePoll) // the claimer finds the end of the batch in its next round
 		worker.end()
 		assert.Zero(t, info.Counts.Total)
 		r := w.results(id.ForStage(batch.StagePlan), 1)[0]

@@ -251,6 +251,7 @@ func TestWorkerRunsBatch(t *testing.T) {
 			assert.Equal(t, 1, r.Attempts)
 			assert.Equal(t, 2, r.Turns)
 		}
+		time.Sleep(2 * idlePoll) // the claimer finds the end of the batch in its next round
 		status := worker.Status()
 		assert.EqualValues(t, 50, status.JobsDone)
 		assert.Zero(t, status.LiveAgents)
