@@ -24,6 +24,6 @@ func TestRunReportsFullDisk(t *testing.T) {
 	var errs bytes.Buffer
 	status := run(t.Context(), []string{"coordinator", "run", spec},
 		streams{strings.NewReader(""), fullDisk{}, &errs, func(string) string { return "" }})
-	require.Equal(t, terminal.ExitUnfinished, status)
+	require.Equal(t, terminal.ExitBrokenOff, status)
 	require.Contains(t, errs.String(), "no space left on device")
 }

@@ -88,7 +88,7 @@ On a cluster of workers around Redis (see "worker --help"):
 
 Results go to standard output, everything else to standard error. Exit status: 0 every job ok, 1 at least one
 job failed, 2 usage, spec or input error and nothing submitted, 3 Redis or a backend cannot be reached,
-4 jobs have no result, for example because the budget is used up, 130 interrupted.`
+4 the command ended early, for example because the budget is used up, 130 interrupted.`
 
 // run runs one command. The first interrupt stops it in order, a second one at once.
 func run(ctx context.Context, args []string, s streams) int {

@@ -109,7 +109,7 @@ func TestStagesOverServer(t *testing.T) {
 	}
 
 	poor := at("submit", specOf(t, 40, "budget: {batch: {tokens: 10}}\nmax_inflight: 1\n"), "--follow")
-	assert.Equal(t, terminal.ExitUnfinished, poor.status, poor.err)
+	assert.Equal(t, terminal.ExitBrokenOff, poor.status, poor.err)
 	assert.Contains(t, poor.err, "is paused")
 	paused, _, _ := strings.Cut(poor.out, "\n")
 	assert.Equal(t, terminal.ExitUsage, at("budget", paused).status)

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/batchagent/batchagent/pkg/jsonschema"
 	"github.com/batchagent/batchagent/pkg/plainjson"
 )
 
@@ -332,29 +333,7 @@ func textOf(v any) (string, error) {
 	return string(text), err
 }
 
-// holds reports whether f has the value of a JSON number: the shortest text of f has the same digits.
+// holds reports whether a float64 has the value of a JSON number: its shortest text is an equal number.
 func holds(f float64, number string) bool {
-	digits, exponent, ok := significant(number)
-	same, at, _ := significant(strconv.FormatFloat(f, 'e', -1, 64))
-	return ok && digits == same && exponent == at && !math.IsInf(f, 0)
-}
-
-// significant returns a number's digits without zeros at both ends, and the power of ten by which they are multiplied. Zero has none. ok is
-// false if the power does not fit an int.
-func significant(number string) (digits string, exponent int, ok bool) {
-	mantissa, power, scaled := strings.Cut(strings.ToLower(strings.TrimPrefix(number, "-")), "e")
-	before, after, _ := strings.Cut(mantissa, ".")
-	digits = strings.TrimLeft(before+after, "0")
-	if digits == "" {
-		return "", 0, true
-	}
-	if scaled {
-		n, err := strconv.Atoi(power)
-		if err != nil {
-			return "", 0, false
-		}
-		exponent = n
-	}
-	trimmed := strings.TrimRight(digits, "0")
-	return trimmed, exponent - len(after) + len(digits) - len(trimmed), true
+	return jsonschema.EqualNumbers(strconv.FormatFloat(f, 'e', -1, 64), number)
 }

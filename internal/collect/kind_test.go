@@ -11,8 +11,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestColumnsKeepNumbers checks that a column of numbers of any kinds holds every number unchanged, whatever other numbers widen it later. The
-// value of a float64 is that of its shortest text.
+// TestColumnsKeepNumbers checks that no number of a column changes when other numbers widen the column. The value of a float64 is the one of its
+// shortest text.
 func TestColumnsKeepNumbers(t *testing.T) {
 	t.Parallel()
 	numbers := []string{

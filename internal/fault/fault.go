@@ -21,12 +21,6 @@ func (e *PausedError) Error() string {
 		human.Count(e.Info.Counts.Fed-e.Info.Counts.Finished()), human.Plural(e.Info.Counts.Fed, "job", "jobs"))
 }
 
-// BrokenOffError reports that a run ended before every job had a result.
-type BrokenOffError struct{ Err error }
-
-func (e *BrokenOffError) Error() string { return e.Err.Error() }
-func (e *BrokenOffError) Unwrap() error { return e.Err }
-
 // UnfinishedError reports that a batch is not done, so that not all of its results can be read.
 type UnfinishedError struct {
 	Batch      batch.ID

@@ -44,7 +44,7 @@ func TestRunEndsWhenBudgetIsUsedAndCanBeResumed(t *testing.T) {
 	err := Run(t.Context(), o, nil, NewConsole(&out, &said))
 	require.ErrorContains(t, err, "the budget of this run is used up: ")
 	assert.ErrorContains(t, err, " of 1 tokens; raise budget.batch in "+spec)
-	assert.Equal(t, ExitUnfinished, ExitStatus(t.Context(), err))
+	assert.Equal(t, ExitBrokenOff, ExitStatus(t.Context(), err))
 	assert.Contains(t, said.String(), "cost     $0.0")
 	text, err := os.ReadFile(o.Out)
 	require.NoError(t, err)

@@ -13,10 +13,10 @@ import (
 // Exit statuses. Scripts rely on them.
 const (
 	ExitOK          = 0
-	ExitJobsFailed  = 1 // at least one job failed or was cancelled, or the command itself failed after its start
+	ExitJobsFailed  = 1 // every job has ended, and at least one failed or was cancelled
 	ExitUsage       = 2 // usage, spec or input error; nothing was submitted
 	ExitUnreachable = 3 // Redis or a backend cannot be reached
-	ExitUnfinished  = 4 // jobs have no result: the budget is used up, or this machine stopped the run
+	ExitBrokenOff   = 4 // the command ended early: the budget is used up, the disk is full, or the reader of the output went away
 	ExitInterrupted = 130
 )
 
@@ -25,7 +25,7 @@ func ExitStatus(ctx context.Context, err error) int {
 	switch {
 	case err == nil:
 		return ExitOK
-	case errors.Is(err, fault.ErrJobsFailed), Quiet(err):
+	case errors.Is(err, fault.ErrJobsFailed):
 		return ExitJobsFailed
 	case ctx.Err() != nil:
 		return ExitInterrupted
@@ -33,17 +33,9 @@ func ExitStatus(ctx context.Context, err error) int {
 		return ExitUnreachable
 	case fault.IsUsage(err):
 		return ExitUsage
-	case isUnfinished(err):
-		return ExitUnfinished
 	default:
-		return ExitJobsFailed
+		return ExitBrokenOff
 	}
-}
-
-func isUnfinished(err error) bool {
-	_, paused := errors.AsType[*fault.PausedError](err)
-	_, brokenOff := errors.AsType[*fault.BrokenOffError](err)
-	return paused || brokenOff
 }
 
 // Message returns the text of an error for the user of a program with this name, with the command that helps.

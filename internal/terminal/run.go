@@ -70,14 +70,14 @@ func concludeRun(ctx context.Context, o localrun.Options, command []string, r lo
 		if out != "" {
 			next = "this command runs the rest: " + rest()
 		}
-		return &fault.BrokenOffError{Err: fmt.Errorf("the budget of this run is used up: %s of %s; raise budget.batch in %s; %s",
-			human.Spent(paused.Info), human.Budget(paused.Info.Budget), o.Spec, next)}
+		return fmt.Errorf("the budget of this run is used up: %s of %s; raise budget.batch in %s; %s",
+			human.Spent(paused.Info), human.Budget(paused.Info.Budget), o.Spec, next)
 	}
 	if err != nil && ctx.Err() == nil {
 		if out != "" {
-			err = fmt.Errorf("%w; the results in %s are complete records, and this command runs the rest: %s", err, out, rest())
+			return fmt.Errorf("%w; the results in %s are complete records, and this command runs the rest: %s", err, out, rest())
 		}
-		return &fault.BrokenOffError{Err: err}
+		return err
 	}
 	if r.Plan != nil && err == nil {
 		sum.Plan = stageText(r.Plan)

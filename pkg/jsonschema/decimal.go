@@ -45,6 +45,9 @@ func parseDecimal(text string) decimal {
 	return d
 }
 
+// EqualNumbers reports whether two JSON numbers, such as 1.50 and 15e-1, have exactly the same value.
+func EqualNumbers(a, b string) bool { return parseDecimal(a).cmp(parseDecimal(b)) == 0 }
+
 func (d decimal) integer() bool { return d.digits == "" || d.exp >= 0 }
 
 func (d decimal) sign() int {

@@ -31,7 +31,7 @@ func (g Growth) next(turns int) float64 {
 // headroom returns the share of the cache that the predicted peak of such agents may fill. In every turn to come, the growth
 // and the end of an agent differ from the mean, so agents with more turns can exceed the prediction by more. An agent of a
 // single turn has nothing in the cache that could be evicted before a next turn, and may fill all of it. Agents that start before
-// any has ended grow together, to a length that nobody knows yet, so they get less. Only whole agents start, so on average half an
+// any has ended grow together, to an unknown length, so they get less. Only whole agents start, so on average half an
 // agent's part of the cache is free anyway; the share includes it. budget is the cache in tokens. The form of the function is a choice.
 func (g Growth) headroom(budget float64) float64 {
 	free := max(spread-g.mean()/(2*max(budget, 1)), 0)

@@ -108,7 +108,7 @@ func (p *Pool) execute(ctx context.Context, r *request, limit time.Duration) out
 
 func (r *request) timedOut() outcome { return r.unknown(timedOut(r.tool.Name, r.timeout)) }
 
-// unknown tells the model that a call with side effects may have had them.
+// unknown adds to the outcome of a call with side effects that they may have happened.
 func (r *request) unknown(out outcome) outcome {
 	if r.share == Effect {
 		out.content += " It may or may not have done what was asked: look before you ask again."

@@ -16,8 +16,8 @@ import (
 // after is the wait that the service requests; 0 uses the pool's own. The pool never retries a tool with side effects.
 func Transient(err error, after time.Duration) error { return &transientError{err, after} }
 
-// Unanswered marks the error of a call that was sent and has no answer: it may have had its effect. The model of a tool with side effects
-// is told so. For other tools the error is transient.
+// Unanswered marks the error of a call that was sent and has no usable answer. If the tool has side effects, the text for the model adds that
+// the call may have had them. The error is also [Transient], so the pool retries the call of any other tool.
 func Unanswered(err error) error { return Transient(&unansweredError{err}, 0) }
 
 type unansweredError struct{ error }

@@ -88,6 +88,7 @@ func (h HTTP) Tool(transport http.RoundTripper) (toolpool.Tool, error) {
 	return tool, nil
 }
 
+// errRedirects is the error of a redirect to another host.
 var errRedirects = errors.New("it redirects to another host")
 
 func (h HTTP) call(ctx context.Context, client *http.Client, raw json.RawMessage) (string, error) {
@@ -107,7 +108,7 @@ func (h HTTP) call(ctx context.Context, client *http.Client, raw json.RawMessage
 	case ctx.Err() != nil:
 		return "", ctx.Err()
 	case errors.Is(err, errRedirects):
-		return "", fmt.Errorf("%s redirects to another host, so its answer is not read", h.Name)
+		return "", toolpool.Unanswered(fmt.Errorf("%s redirects to another host, so its answer is not read", h.Name))
 	case connected:
 		return "", toolpool.Unanswered(fmt.Errorf("%s closed the connection without an answer", h.Name))
 	default:
@@ -125,15 +126,15 @@ func (h HTTP) call(ctx context.Context, client *http.Client, raw json.RawMessage
 	if len(body) > h.MaxAnswer {
 		text = fmt.Sprintf("%s\n[cut: the answer is longer than %d bytes]", strings.ToValidUTF8(text[:h.MaxAnswer], ""), h.MaxAnswer)
 	}
-	switch err := fmt.Errorf("%s answered %s: %.1000s", h.Name, resp.Status, text); resp.StatusCode {
-	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusGatewayTimeout: // a failure in the middle of the call
-		return "", toolpool.HTTPStatus(resp, toolpool.Unanswered(err))
-	default:
-		if resp.StatusCode < http.StatusMultipleChoices {
-			return text, nil
-		}
-		return "", toolpool.HTTPStatus(resp, err)
+	if resp.StatusCode < http.StatusMultipleChoices {
+		return text, nil
 	}
+	err = fmt.Errorf("%s answered %s: %.1000s", h.Name, resp.Status, text)
+	switch resp.StatusCode {
+	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusGatewayTimeout: // it failed in the middle of the call
+		err = toolpool.Unanswered(err)
+	}
+	return "", toolpool.HTTPStatus(resp, err)
 }
 
 // climbs reports whether a server could find a "." or ".." segment in a path, even if it decodes the path twice.

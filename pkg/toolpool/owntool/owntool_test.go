@@ -246,6 +246,8 @@ func TestHTTPCallWithoutAnswerMayHaveHadItsEffect(t *testing.T) {
 			_, _ = io.WriteString(w, "booked")
 		case "/fails":
 			http.Error(w, "oops", http.StatusInternalServerError)
+		case "/leaves":
+			http.Redirect(w, r, "http://other.invalid/", http.StatusSeeOther)
 		case "/refuses":
 			http.Error(w, "no", http.StatusConflict)
 		}
@@ -255,7 +257,7 @@ func TestHTTPCallWithoutAnswerMayHaveHadItsEffect(t *testing.T) {
 	gone.Close()
 	const doubt = "It may or may not have done what was asked: look before you ask again."
 	for url, want := range map[string]bool{
-		server.URL + "/closes": true, server.URL + "/cuts": true, server.URL + "/fails": true, server.URL + "/refuses": false, gone.URL: false,
+		server.URL + "/closes": true, server.URL + "/cuts": true, server.URL + "/fails": true, server.URL + "/leaves": true, server.URL + "/refuses": false, gone.URL: false,
 	} {
 		tool, err := owntool.HTTP{Name: "h", Description: "Books.", URL: url, Body: true, Parameters: textParameters}.Tool(&http.Transport{DisableKeepAlives: true})
 		require.NoError(t, err)
